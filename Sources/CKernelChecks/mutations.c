@@ -1,0 +1,159 @@
+// Tables with planted faults: what proves that the checks can fail.
+#include "support.h"
+
+/// The smallest possible difference.
+static void spoil(float *x) { *x = nextafterf(*x, INFINITY); }
+
+static const ck_kernels *definition(void) { return ck_kernels_at(0); }
+
+static void quantize(const float *x, size_t cols, const ck_tile *tile, size_t column) {
+  definition()->quantize(x, cols, tile, column);
+  size_t last = (cols / 32 - 1) * tile->count + column;
+  if (tile->count == 3) tile->q[last * 32 + 31] ^= 1;
+}
+
+/// Wrong in the last row of the last column when a tile holds three.
+#define MATMUL(suffix)                                                                         \
+  static void matmul_##suffix(float *out, size_t out_stride, const uint8_t *panels,            \
+                              size_t panel_begin, size_t panel_end, size_t row_count,          \
+                              size_t cols, const ck_tile *tile) {                              \
+    definition()->matmul[ck_format_##suffix](out, out_stride, panels, panel_begin, panel_end,  \
+                                             row_count, cols, tile);                           \
+    if (tile->count == 3) spoil(out + 2 * out_stride + smaller(row_count, panel_end * 16) - 1); \
+  }
+MATMUL(f32)
+MATMUL(f16)
+MATMUL(bf16)
+MATMUL(q8_0)
+MATMUL(q4_0)
+MATMUL(q4_1)
+
+/// One row too many.
+static void matmul_overrun(float *out, size_t out_stride, const uint8_t *panels,
+                           size_t panel_begin, size_t panel_end, size_t row_count, size_t cols,
+                           const ck_tile *tile) {
+  definition()->matmul[ck_format_f32](out, out_stride, panels, panel_begin, panel_end, row_count,
+                                      cols, tile);
+  out[row_count] = 0.0f;
+}
+
+static void rms_norm(float *out, const float *x, const float *weight, size_t count,
+                     float epsilon) {
+  definition()->rms_norm(out, x, weight, count, epsilon);
+  if (count % 16 == 15) spoil(out + count - 1);
+}
+
+static void rope_adjacent(float *x, size_t head_count, size_t head_length, const float *cosines,
+                          const float *sines, size_t pair_count) {
+  definition()->rope_adjacent(x, head_count, head_length, cosines, sines, pair_count);
+  if (pair_count > 0 && head_count == 3) spoil(x + 2 * head_length + 2 * pair_count - 1);
+}
+
+static void silu_multiply(float *out, const float *gate, const float *up, size_t count) {
+  definition()->silu_multiply(out, gate, up, count);
+  if (count == 20) spoil(out + 19);
+}
+
+static void add(float *x, const float *y, size_t count) {
+  definition()->add(x, y, count);
+  if (count == 20) spoil(x + 19);
+}
+
+static void attention(float *out, const float *query, const float *keys, const float *values,
+                      size_t row_stride, const uint32_t *slots, size_t length, size_t group,
+                      size_t head_length, float scale, float *scores) {
+  definition()->attention(out, query, keys, values, row_stride, slots, length, group, head_length,
+                          scale, scores);
+  if (length > 16 && head_length == 20) spoil(out + group * head_length - 1);
+}
+
+/// A NaN that vanishes.
+static void attention_hiding(float *out, const float *query, const float *keys,
+                             const float *values, size_t row_stride, const uint32_t *slots,
+                             size_t length, size_t group, size_t head_length, float scale,
+                             float *scores) {
+  definition()->attention(out, query, keys, values, row_stride, slots, length, group, head_length,
+                          scale, scores);
+  for (size_t i = 0; i < group * head_length; i++)
+    if (out[i] != out[i]) out[i] = 0.0f;
+}
+
+/// The later of two equal values.
+static size_t top_k(const float *values, size_t count, size_t k, uint32_t *indices, float *top) {
+  size_t filled = definition()->top_k(values, count, k, indices, top);
+  if (filled == 2 && top[0] == top[1]) {
+    uint32_t first = indices[0];
+    indices[0] = indices[1];
+    indices[1] = first;
+  }
+  return filled;
+}
+
+static void exponentials(float *out, const float *x, size_t count) {
+  definition()->exponentials(out, x, count);
+  for (size_t i = 0; i < count; i++)
+    if (x[i] > 88.0f && x[i] < 88.7f) spoil(out + i);
+}
+
+/// One fault and the check that must find it.
+typedef struct mutation {
+  const char *name;
+  check_function *finder;
+  ck_kernels faults;  ///< NULL where the definition stays.
+} mutation;
+
+static const mutation mutations[] = {
+    {"quantize", check_quantize, {.quantize = quantize}},
+    {"f32", check_matmul_columns, {.matmul = {[ck_format_f32] = matmul_f32}}},
+    {"f16", check_matmul_columns, {.matmul = {[ck_format_f16] = matmul_f16}}},
+    {"bf16", check_matmul_columns, {.matmul = {[ck_format_bf16] = matmul_bf16}}},
+    {"q8_0", check_matmul_columns, {.matmul = {[ck_format_q8_0] = matmul_q8_0}}},
+    {"q4_0", check_matmul_columns, {.matmul = {[ck_format_q4_0] = matmul_q4_0}}},
+    {"q4_1", check_matmul_columns, {.matmul = {[ck_format_q4_1] = matmul_q4_1}}},
+    {"overrun", check_matmul_columns, {.matmul = {[ck_format_f32] = matmul_overrun}}},
+    {"rms_norm", check_rms_norm, {.rms_norm = rms_norm}},
+    {"rope_adjacent", check_rope_adjacent, {.rope_adjacent = rope_adjacent}},
+    {"silu_multiply", check_silu_multiply, {.silu_multiply = silu_multiply}},
+    {"add", check_add, {.add = add}},
+    {"attention", check_attention, {.attention = attention}},
+    {"hidden NaN", check_attention_not_finite, {.attention = attention_hiding}},
+    {"top_k", check_top_k, {.top_k = top_k}},
+    {"exponentials", check_exponentials, {.exponentials = exponentials}},
+};
+
+#define REPLACE(table, faults, member) \
+  if ((faults)->member != NULL) (table)->member = (faults)->member
+
+static ck_kernels with_faults(const ck_kernels *faults) {
+  ck_kernels table = *definition();
+  table.name = "mutation";
+  table.tile_columns_max = 4;
+  REPLACE(&table, faults, quantize);
+  for (size_t format = 0; format < ck_format_count; format++)
+    REPLACE(&table, faults, matmul[format]);
+  REPLACE(&table, faults, rms_norm);
+  REPLACE(&table, faults, rope_adjacent);
+  REPLACE(&table, faults, silu_multiply);
+  REPLACE(&table, faults, add);
+  REPLACE(&table, faults, attention);
+  REPLACE(&table, faults, top_k);
+  REPLACE(&table, faults, exponentials);
+  return table;
+}
+
+void check_mutations(context *c) {
+  for (size_t i = 0; i < LENGTH(mutations); i++) {
+    char text[2000] = "";
+    ck_kernels table = with_faults(&mutations[i].faults);
+    context inner = {.kernels = &table,
+                     .scalar = c->scalar,
+                     .random = i + 1,
+                     .text = text,
+                     .capacity = sizeof text};
+    mutations[i].finder(&inner);
+    release(&inner);
+    set_case(c, "fault in %s", mutations[i].name);
+    if (inner.failures == 0) fail(c, "not found");
+    if (strstr(text, "mutation: ") != text) fail(c, "reported as \"%.60s\"", text);
+  }
+}

@@ -1,0 +1,161 @@
+// AVX2 with FMA: two registers hold the sixteen lanes.
+#if defined(__x86_64__)
+#pragma STDC FP_CONTRACT OFF
+#include <immintrin.h>
+
+#include "kernel_table.h"
+
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
+
+#define TILE_MAX 4
+#define OP static inline __attribute__((always_inline))
+
+typedef struct { __m256 a, b; } lanes;
+typedef struct { __m256i a, b; } words;
+typedef words sums;
+
+OP lanes lanes_of(__m256 a, __m256 b) { return (lanes){a, b}; }
+OP lanes lanes_zero(void) { return lanes_of(_mm256_setzero_ps(), _mm256_setzero_ps()); }
+OP lanes lanes_set1(float x) { return lanes_of(_mm256_set1_ps(x), _mm256_set1_ps(x)); }
+OP lanes lanes_load(const float *p) { return lanes_of(_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)); }
+OP lanes lanes_load_part(const float *p, size_t n) {
+  float whole[16] = {0};
+  memcpy(whole, p, n * sizeof(float));
+  return lanes_load(whole);
+}
+OP void lanes_store(float *p, lanes x) {
+  _mm256_storeu_ps(p, x.a);
+  _mm256_storeu_ps(p + 8, x.b);
+}
+OP void lanes_store_part(float *p, lanes x, size_t n) {
+  float whole[16];
+  lanes_store(whole, x);
+  memcpy(p, whole, n * sizeof(float));
+}
+OP lanes lanes_load_half(const uint16_t *p) {
+  return lanes_of(_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)),
+                  _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(p + 8))));
+}
+OP __m256 bfloat8(const uint16_t *p) {
+  __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
+}
+OP lanes lanes_load_bfloat(const uint16_t *p) { return lanes_of(bfloat8(p), bfloat8(p + 8)); }
+OP lanes lanes_fma(lanes a, lanes b, lanes c) {
+  return lanes_of(_mm256_fmadd_ps(a.a, b.a, c.a), _mm256_fmadd_ps(a.b, b.b, c.b));
+}
+#define BINARY(name, op) \
+  OP lanes name(lanes a, lanes b) { return lanes_of(op(a.a, b.a), op(a.b, b.b)); }
+BINARY(lanes_add, _mm256_add_ps)
+BINARY(lanes_sub, _mm256_sub_ps)
+BINARY(lanes_mul, _mm256_mul_ps)
+BINARY(lanes_div, _mm256_div_ps)
+BINARY(lanes_max, _mm256_max_ps)
+OP lanes lanes_abs(lanes x) {
+  __m256 sign = _mm256_set1_ps(-0.0f);
+  return lanes_of(_mm256_andnot_ps(sign, x.a), _mm256_andnot_ps(sign, x.b));
+}
+OP __m128 halves(__m256 x, bool high) {
+  return high ? _mm256_extractf128_ps(x, 1) : _mm256_castps256_ps128(x);
+}
+OP float lanes_largest(lanes x) {
+  __m256 eight = _mm256_max_ps(x.a, x.b);
+  __m128 four = _mm_max_ps(halves(eight, false), halves(eight, true));
+  __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+}
+OP float lanes_sum(lanes x) {
+  __m256 eight = _mm256_add_ps(x.a, x.b);
+  __m128 four = _mm_add_ps(halves(eight, false), halves(eight, true));
+  __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+OP lanes lanes_sum16(const lanes v[16]) {
+  float sums[16];
+  for (int i = 0; i < 16; i++) sums[i] = lanes_sum(v[i]);
+  return lanes_load(sums);
+}
+OP __m256 shift_exponent8(__m256 p, __m256 shifted) {
+  __m256i exponent = _mm256_slli_epi32(_mm256_castps_si256(shifted), 23);
+  return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), exponent));
+}
+OP lanes lanes_shift_exponent(lanes p, lanes shifted) {
+  return lanes_of(shift_exponent8(p.a, shifted.a), shift_exponent8(p.b, shifted.b));
+}
+OP __m256 exp_select8(__m256 x, __m256 y) {
+  y = _mm256_and_ps(_mm256_cmp_ps(x, _mm256_set1_ps(CK_EXP_LOW), _CMP_NLT_UQ), y);
+  __m256 large = _mm256_cmp_ps(x, _mm256_set1_ps(CK_EXP_HIGH), _CMP_GT_OQ);
+  y = _mm256_blendv_ps(y, _mm256_set1_ps(INFINITY), large);
+  return _mm256_blendv_ps(y, x, _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+}
+OP lanes lanes_exp_select(lanes x, lanes y) {
+  return lanes_of(exp_select8(x.a, y.a), exp_select8(x.b, y.b));
+}
+OP uint32_t greater8(__m256 x, float threshold) {
+  return (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(x, _mm256_set1_ps(threshold), _CMP_GT_OQ));
+}
+OP uint32_t lanes_greater_mask(lanes x, float threshold) {
+  return greater8(x.a, threshold) | greater8(x.b, threshold) << 8;
+}
+
+OP words words_of(__m256i a, __m256i b) { return (words){a, b}; }
+OP words words_load(const uint8_t *p) {
+  return words_of(_mm256_loadu_si256((const __m256i *)p),
+                  _mm256_loadu_si256((const __m256i *)(p + 32)));
+}
+OP __m256i low4(__m256i x) { return _mm256_and_si256(x, _mm256_set1_epi8(15)); }
+OP words words_low4(words w) { return words_of(low4(w.a), low4(w.b)); }
+OP words words_high4(words w) {
+  return words_of(low4(_mm256_srli_epi16(w.a, 4)), low4(_mm256_srli_epi16(w.b, 4)));
+}
+OP words words_signed(words w) { return w; }
+
+OP sums sums_set1(int32_t x) { return words_of(_mm256_set1_epi32(x), _mm256_set1_epi32(x)); }
+OP sums sums_zero(void) { return sums_set1(0); }
+OP sums sums_start_signed(int32_t total) {
+  (void)total;
+  return sums_zero();
+}
+/// Pairs of products fit 16 bits: 15 * 127 * 2 for nibbles, 128 * 127 * 2 for signed bytes.
+OP __m256i dot8(__m256i acc, __m256i magnitudes, __m256i x) {
+  __m256i pairs = _mm256_maddubs_epi16(magnitudes, x);
+  return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+OP __m256i broadcast4(const int8_t *x) {
+  int32_t four;
+  memcpy(&four, x, 4);
+  return _mm256_set1_epi32(four);
+}
+OP sums sums_dot_nibbles(sums acc, words w, const int8_t *x) {
+  __m256i four = broadcast4(x);
+  return words_of(dot8(acc.a, w.a, four), dot8(acc.b, w.b, four));
+}
+OP __m256i dot8_signed(__m256i acc, __m256i w, __m256i x) {
+  return dot8(acc, _mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
+}
+OP sums sums_dot_signed(sums acc, words w, const int8_t *x) {
+  __m256i four = broadcast4(x);
+  return words_of(dot8_signed(acc.a, w.a, four), dot8_signed(acc.b, w.b, four));
+}
+OP lanes sums_to_lanes(sums x) {
+  return lanes_of(_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b));
+}
+
+OP int32_t quantize_block(int8_t *q, lanes low, lanes high) {
+  int32_t rounded[32], sum = 0;
+  _mm256_storeu_si256((__m256i *)rounded, _mm256_cvtps_epi32(low.a));
+  _mm256_storeu_si256((__m256i *)(rounded + 8), _mm256_cvtps_epi32(low.b));
+  _mm256_storeu_si256((__m256i *)(rounded + 16), _mm256_cvtps_epi32(high.a));
+  _mm256_storeu_si256((__m256i *)(rounded + 24), _mm256_cvtps_epi32(high.b));
+  for (int i = 0; i < 32; i++) {
+    q[i] = (int8_t)rounded[i];
+    sum += rounded[i];
+  }
+  return sum;
+}
+
+#include "simd_kernels.h"
+
+CK_TABLE(ck_avx2, "avx2");
+#pragma clang attribute pop
+#endif

@@ -1,0 +1,116 @@
+// AVX-512 with VNNI: one register holds all sixteen lanes.
+#if defined(__x86_64__)
+#pragma STDC FP_CONTRACT OFF
+#include <immintrin.h>
+
+#include "kernel_table.h"
+
+#pragma clang attribute push(                                                                  \
+    __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c,fma"))),         \
+    apply_to = function)
+
+#define TILE_MAX 16
+#define OP static inline __attribute__((always_inline))
+
+typedef __m512 lanes;
+typedef __m512i words;
+typedef __m512i sums;
+
+OP lanes lanes_zero(void) { return _mm512_setzero_ps(); }
+OP lanes lanes_set1(float x) { return _mm512_set1_ps(x); }
+OP lanes lanes_load(const float *p) { return _mm512_loadu_ps(p); }
+OP lanes lanes_load_part(const float *p, size_t n) {
+  return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
+}
+OP void lanes_store(float *p, lanes x) { _mm512_storeu_ps(p, x); }
+OP void lanes_store_part(float *p, lanes x, size_t n) {
+  _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), x);
+}
+OP lanes lanes_load_half(const uint16_t *p) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+}
+OP lanes lanes_load_bfloat(const uint16_t *p) {
+  __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+}
+OP lanes lanes_fma(lanes a, lanes b, lanes c) { return _mm512_fmadd_ps(a, b, c); }
+OP lanes lanes_add(lanes a, lanes b) { return _mm512_add_ps(a, b); }
+OP lanes lanes_sub(lanes a, lanes b) { return _mm512_sub_ps(a, b); }
+OP lanes lanes_mul(lanes a, lanes b) { return _mm512_mul_ps(a, b); }
+OP lanes lanes_div(lanes a, lanes b) { return _mm512_div_ps(a, b); }
+OP lanes lanes_max(lanes a, lanes b) { return _mm512_max_ps(a, b); }
+OP lanes lanes_abs(lanes a) { return _mm512_abs_ps(a); }
+OP float lanes_largest(lanes a) { return _mm512_reduce_max_ps(a); }
+
+OP float lanes_sum(lanes a) {
+  __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+  __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+
+/// Halves of two vectors side by side, added: the tree's next level for both at once.
+OP lanes fold8(lanes a, lanes b) {
+  return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
+}
+OP lanes fold4(lanes a, lanes b) {
+  return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
+}
+OP lanes lanes_sum16(const lanes v[16]) {
+  lanes e[8], f[4];
+  for (int i = 0; i < 8; i++) e[i] = fold8(v[i], v[i + 8]);
+  // e[i]: quads (a0 a1 b0 b1) of vectors i and i + 8. f[i]: quads of vectors i, i + 8, i + 4, i + 12.
+  for (int i = 0; i < 4; i++) f[i] = fold4(e[i], e[i + 4]);
+  // Within quads: lane pairs (0, 2), (1, 3), then (0, 1).
+  lanes g0 = _mm512_add_ps(_mm512_shuffle_ps(f[0], f[1], 0x44), _mm512_shuffle_ps(f[0], f[1], 0xee));
+  lanes g1 = _mm512_add_ps(_mm512_shuffle_ps(f[2], f[3], 0x44), _mm512_shuffle_ps(f[2], f[3], 0xee));
+  lanes h = _mm512_add_ps(_mm512_shuffle_ps(g0, g1, 0x88), _mm512_shuffle_ps(g0, g1, 0xdd));
+  // Quad q of h holds vectors {0, 8, 4, 12}[q] + 0 ... 3.
+  return _mm512_shuffle_f32x4(h, h, _MM_SHUFFLE(3, 1, 2, 0));
+}
+
+OP lanes lanes_shift_exponent(lanes p, lanes shifted) {
+  __m512i exponent = _mm512_slli_epi32(_mm512_castps_si512(shifted), 23);
+  return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(p), exponent));
+}
+OP lanes lanes_exp_select(lanes x, lanes y) {
+  y = _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, _mm512_set1_ps(CK_EXP_LOW), _CMP_NLT_UQ), y);
+  y = _mm512_mask_mov_ps(y, _mm512_cmp_ps_mask(x, _mm512_set1_ps(CK_EXP_HIGH), _CMP_GT_OQ),
+                         _mm512_set1_ps(INFINITY));
+  return _mm512_mask_mov_ps(y, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), x);
+}
+OP uint32_t lanes_greater_mask(lanes a, float threshold) {
+  return _mm512_cmp_ps_mask(a, _mm512_set1_ps(threshold), _CMP_GT_OQ);
+}
+
+OP words words_load(const uint8_t *p) { return _mm512_loadu_si512(p); }
+OP words words_low4(words w) { return _mm512_and_si512(w, _mm512_set1_epi8(15)); }
+OP words words_high4(words w) {
+  return _mm512_and_si512(_mm512_srli_epi16(w, 4), _mm512_set1_epi8(15));
+}
+/// The dot instruction takes unsigned weights: shifted by 128, undone in sums_start_signed.
+OP words words_signed(words w) { return _mm512_xor_si512(w, _mm512_set1_epi8(-128)); }
+
+OP sums sums_zero(void) { return _mm512_setzero_si512(); }
+OP sums sums_set1(int32_t x) { return _mm512_set1_epi32(x); }
+OP sums sums_start_signed(int32_t total) { return _mm512_set1_epi32(-128 * total); }
+OP sums sums_dot_nibbles(sums acc, words w, const int8_t *x) {
+  int32_t four;
+  memcpy(&four, x, 4);
+  return _mm512_dpbusd_epi32(acc, w, _mm512_set1_epi32(four));
+}
+OP sums sums_dot_signed(sums acc, words w, const int8_t *x) { return sums_dot_nibbles(acc, w, x); }
+OP lanes sums_to_lanes(sums a) { return _mm512_cvtepi32_ps(a); }
+
+OP int32_t quantize_block(int8_t *q, lanes low, lanes high) {
+  __m512i a = _mm512_cvtps_epi32(low), b = _mm512_cvtps_epi32(high);
+  _mm_storeu_si128((__m128i *)q, _mm512_cvtepi32_epi8(a));
+  _mm_storeu_si128((__m128i *)(q + 16), _mm512_cvtepi32_epi8(b));
+  return _mm512_reduce_add_epi32(_mm512_add_epi32(a, b));
+}
+
+#include "simd_kernels.h"
+
+CK_TABLE(ck_avx512, "avx512");
+#pragma clang attribute pop
+#endif

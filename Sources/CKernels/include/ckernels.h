@@ -1,0 +1,144 @@
+// Arithmetic of the engine: C11, libc only, no threads, no allocation, no state.
+//
+// The rules that make every result the same on every instruction set and in every batch:
+//  - 16 output rows (or 16 positions of a reduction) sit in 16 lanes; k runs strictly in order;
+//  - integer dot products are exact; floats are combined by fused multiply-adds written out here;
+//  - a sum over lanes is the fixed tree 16 -> 8 -> 4 -> 2 -> 1 (lane i plus lane i + half).
+// The plain loops of scalar.c define each result; every other table must equal them bit for bit.
+// A NaN or an infinity in an input gives NaN in every output that depends on it; which NaN is not
+// defined.
+#ifndef CKERNELS_H
+#define CKERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#pragma clang assume_nonnull begin
+
+enum { ck_lane_count = 16, ck_block_length = 32 };
+
+/// Storage of a weight matrix, before and after repacking.
+typedef enum ck_format {
+  ck_format_f32 = 0,
+  ck_format_f16 = 1,
+  ck_format_bf16 = 2,
+  ck_format_q8_0 = 3,
+  ck_format_q4_0 = 4,
+  ck_format_q4_1 = 5,
+} ck_format;
+
+enum { ck_format_count = 6 };
+
+/// Up to `tile_columns_max` activation vectors ("columns"), interleaved for one kernel call.
+///
+/// Quantised formats read q, d, s and sum; float formats read f.
+typedef struct ck_tile {
+  int8_t *q;      ///< [cols / 32][count][32], each in -127...127.
+  float *d;       ///< [cols / 32][count]: activation = d * q.
+  float *s;       ///< [cols / 32][count]: d * (sum of the block's q).
+  int32_t *sum;   ///< [cols / 32][count]: sum of the block's q.
+  float *f;       ///< [cols][count].
+  size_t count;
+} ck_tile;
+
+/// out[column * out_stride + row] = w[row, :] . tile[:, column] for the rows of panels
+/// panel_begin ..< panel_end (16 rows each; rows >= row_count are not written).
+/// `panels` is the base of the repacked matrix; cols is a multiple of 32 for quantised formats.
+typedef void (*ck_matmul_function)(float *out, size_t out_stride, const uint8_t *panels,
+                                   size_t panel_begin, size_t panel_end, size_t row_count,
+                                   size_t cols, const ck_tile *tile);
+
+/// One instruction set's implementation. All tables compute the same bits.
+typedef struct ck_kernels {
+  const char *name;
+  /// Most columns one tile may hold.
+  size_t tile_columns_max;
+
+  /// Writes activation vector `x[cols]` as column `column` of a tile in quantised form.
+  /// cols is a multiple of 32. A block that holds a NaN or an infinity gets d = s = NaN and q = 0.
+  void (*quantize)(const float *x, size_t cols, const ck_tile *tile, size_t column);
+
+  /// One product per format.
+  ck_matmul_function _Nonnull matmul[ck_format_count];
+
+  /// out[i] = x[i] / rms(x) * weight[i]; out may be x.
+  void (*rms_norm)(float *out, const float *x, const float *weight, size_t count, float epsilon);
+
+  /// Rotates adjacent pairs of each of `head_count` heads: x[head_count][head_length].
+  /// cosines and sines: [pair_count], pair_count <= head_length / 2; the rest stays.
+  void (*rope_adjacent)(float *x, size_t head_count, size_t head_length, const float *cosines,
+                        const float *sines, size_t pair_count);
+
+  /// out[i] = gate[i] * sigmoid(gate[i]) * up[i]; out may be gate or up.
+  void (*silu_multiply)(float *out, const float *gate, const float *up, size_t count);
+
+  /// x[i] += y[i].
+  void (*add)(float *x, const float *y, size_t count);
+
+  /// Attention of `group` query heads that share one key/value head, for one node.
+  ///
+  /// query, out: [group][head_length]; keys, values: base of the cache, row `slot` of which starts
+  /// at slot * row_stride and holds this head's head_length floats; slots[length]: the cache row
+  /// of each logical position 0 ..< length; scores: scratch of
+  /// group * (length rounded up to 16) floats.
+  void (*attention)(float *out, const float *query, const float *keys, const float *values,
+                    size_t row_stride, const uint32_t *slots, size_t length, size_t group,
+                    size_t head_length, float scale, float *scores);
+
+  /// The `k` largest of values[count], largest first, equal ones by index; NaN counts as
+  /// -infinity. Returns how many were written: min(k, count).
+  size_t (*top_k)(const float *values, size_t count, size_t k, uint32_t *indices, float *top);
+
+  /// out[i] = e to the power of x[i]: 0 below -87, infinity above 88.7.
+  void (*exponentials)(float *out, const float *x, size_t count);
+} ck_kernels;
+
+/// Tells the core that it waits in a loop.
+static inline void ck_pause(void) {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}
+
+static inline ck_matmul_function ck_matmul(const ck_kernels *kernels, ck_format format) {
+  return kernels->matmul[format];
+}
+
+/// The fastest table that this processor runs.
+const ck_kernels *ck_kernels_best(void);
+
+/// The table of that name ("scalar", "avx2", "avx512", "neon"), or NULL where this processor or
+/// this build lacks it.
+const ck_kernels *_Nullable ck_kernels_named(const char *name);
+
+/// The tables this processor runs, slowest first; NULL past the last.
+const ck_kernels *_Nullable ck_kernels_at(size_t index);
+
+/// Bytes of one repacked panel (16 rows); 0 when cols is not a multiple of the block length.
+size_t ck_panel_bytes(ck_format format, size_t cols);
+
+/// Bytes of one row in the model file; 0 when cols is not a multiple of the block length.
+size_t ck_row_bytes(ck_format format, size_t cols);
+
+/// Rewrites `row_count` (at most 16) consecutive file rows as one panel; missing rows become zero.
+void ck_repack_panel(ck_format format, uint8_t *panel, const uint8_t *rows, size_t row_count,
+                     size_t cols);
+
+/// out[cols] = one file row as floats.
+void ck_dequantize_row(ck_format format, float *out, const uint8_t *row, size_t cols);
+
+/// One row of floats as a file row, rounded to nearest. NaN and infinities stay what they are in
+/// the float formats and become 0 in the quantised ones.
+void ck_quantize_row(ck_format format, uint8_t *row, const float *x, size_t cols);
+
+/// Cosines and sines of position * base^(-2 i / dimension_count) for i < dimension_count / 2,
+/// computed without libm so that every machine agrees.
+void ck_rope_table(float *cosines, float *sines, size_t position, size_t dimension_count,
+                   double base);
+
+#pragma clang assume_nonnull end
+
+#endif

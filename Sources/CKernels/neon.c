@@ -1,0 +1,176 @@
+// NEON with the dot product instructions: four registers hold the sixteen lanes.
+#if defined(__aarch64__)
+#pragma STDC FP_CONTRACT OFF
+#include <arm_neon.h>
+
+#include "kernel_table.h"
+
+#pragma clang attribute push(__attribute__((target("dotprod"))), apply_to = function)
+
+#define TILE_MAX 4
+#define OP static inline __attribute__((always_inline))
+#define EACH _Pragma("clang loop unroll(full)") for (int i = 0; i < 4; i++)
+
+typedef struct { float32x4_t v[4]; } lanes;
+typedef struct { int8x16_t v[4]; } words;
+typedef struct { int32x4_t v[4]; } sums;
+
+OP lanes lanes_set1(float x) {
+  float32x4_t four = vdupq_n_f32(x);
+  return (lanes){{four, four, four, four}};
+}
+OP lanes lanes_zero(void) { return lanes_set1(0.0f); }
+OP lanes lanes_load(const float *p) {
+  return (lanes){{vld1q_f32(p), vld1q_f32(p + 4), vld1q_f32(p + 8), vld1q_f32(p + 12)}};
+}
+OP lanes lanes_load_part(const float *p, size_t n) {
+  float whole[16] = {0};
+  memcpy(whole, p, n * sizeof(float));
+  return lanes_load(whole);
+}
+OP void lanes_store(float *p, lanes x) { EACH vst1q_f32(p + 4 * i, x.v[i]); }
+OP void lanes_store_part(float *p, lanes x, size_t n) {
+  float whole[16];
+  lanes_store(whole, x);
+  memcpy(p, whole, n * sizeof(float));
+}
+OP lanes lanes_load_half(const uint16_t *p) {
+  lanes r;
+  EACH r.v[i] = vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p + 4 * i)));
+  return r;
+}
+OP lanes lanes_load_bfloat(const uint16_t *p) {
+  lanes r;
+  EACH r.v[i] = vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p + 4 * i), 16));
+  return r;
+}
+OP lanes lanes_fma(lanes a, lanes b, lanes c) {
+  EACH c.v[i] = vfmaq_f32(c.v[i], a.v[i], b.v[i]);
+  return c;
+}
+/// vmaxq_f32 would answer NaN where either is; this answers b, as the other implementations do.
+OP float32x4_t max4(float32x4_t a, float32x4_t b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
+#define BINARY(name, op)                 \
+  OP lanes name(lanes a, lanes b) {      \
+    EACH a.v[i] = op(a.v[i], b.v[i]);    \
+    return a;                            \
+  }
+BINARY(lanes_add, vaddq_f32)
+BINARY(lanes_sub, vsubq_f32)
+BINARY(lanes_mul, vmulq_f32)
+BINARY(lanes_div, vdivq_f32)
+BINARY(lanes_max, max4)
+OP lanes lanes_abs(lanes x) {
+  EACH x.v[i] = vabsq_f32(x.v[i]);
+  return x;
+}
+/// The largest lane of a vector without NaN.
+OP float lanes_largest(lanes x) {
+  return vmaxvq_f32(vmaxq_f32(vmaxq_f32(x.v[0], x.v[2]), vmaxq_f32(x.v[1], x.v[3])));
+}
+/// The tree's first two levels: 16 -> 8 -> 4.
+OP float32x4_t fold4(lanes x) {
+  return vaddq_f32(vaddq_f32(x.v[0], x.v[2]), vaddq_f32(x.v[1], x.v[3]));
+}
+OP float lanes_sum(lanes x) {
+  float32x4_t four = fold4(x);
+  float32x2_t two = vadd_f32(vget_low_f32(four), vget_high_f32(four));
+  return vget_lane_f32(two, 0) + vget_lane_f32(two, 1);
+}
+/// The third level, 4 -> 2, of two vectors side by side.
+OP float32x4_t fold2(float32x4_t a, float32x4_t b) {
+  return vaddq_f32(vcombine_f32(vget_low_f32(a), vget_low_f32(b)),
+                   vcombine_f32(vget_high_f32(a), vget_high_f32(b)));
+}
+OP lanes lanes_sum16(const lanes v[16]) {
+  lanes r;
+  EACH r.v[i] = vpaddq_f32(fold2(fold4(v[4 * i]), fold4(v[4 * i + 1])),
+                           fold2(fold4(v[4 * i + 2]), fold4(v[4 * i + 3])));
+  return r;
+}
+OP lanes lanes_shift_exponent(lanes p, lanes shifted) {
+  EACH {
+    int32x4_t exponent = vshlq_n_s32(vreinterpretq_s32_f32(shifted.v[i]), 23);
+    p.v[i] = vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(p.v[i]), exponent));
+  }
+  return p;
+}
+OP lanes lanes_exp_select(lanes x, lanes y) {
+  EACH {
+    uint32x4_t low = vcltq_f32(x.v[i], vdupq_n_f32(CK_EXP_LOW));
+    uint32x4_t high = vcgtq_f32(x.v[i], vdupq_n_f32(CK_EXP_HIGH));
+    uint32x4_t number = vceqq_f32(x.v[i], x.v[i]);
+    y.v[i] = vbslq_f32(low, vdupq_n_f32(0.0f), y.v[i]);
+    y.v[i] = vbslq_f32(high, vdupq_n_f32(INFINITY), y.v[i]);
+    y.v[i] = vbslq_f32(number, y.v[i], x.v[i]);
+  }
+  return y;
+}
+OP uint32_t lanes_greater_mask(lanes x, float threshold) {
+  const uint32x4_t bits = {1, 2, 4, 8};
+  uint32_t mask = 0;
+  EACH mask |= vaddvq_u32(vandq_u32(vcgtq_f32(x.v[i], vdupq_n_f32(threshold)), bits)) << (4 * i);
+  return mask;
+}
+
+OP words words_load(const uint8_t *p) {
+  words w;
+  EACH w.v[i] = vreinterpretq_s8_u8(vld1q_u8(p + 16 * i));
+  return w;
+}
+OP words words_low4(words w) {
+  EACH w.v[i] = vandq_s8(w.v[i], vdupq_n_s8(15));
+  return w;
+}
+OP words words_high4(words w) {
+  EACH w.v[i] = vreinterpretq_s8_u8(vshrq_n_u8(vreinterpretq_u8_s8(w.v[i]), 4));
+  return w;
+}
+OP words words_signed(words w) { return w; }
+
+OP sums sums_set1(int32_t x) {
+  int32x4_t four = vdupq_n_s32(x);
+  return (sums){{four, four, four, four}};
+}
+OP sums sums_zero(void) { return sums_set1(0); }
+OP sums sums_start_signed(int32_t total) {
+  (void)total;
+  return sums_zero();
+}
+OP sums sums_dot_signed(sums acc, words w, const int8_t *x) {
+  int32_t four;
+  memcpy(&four, x, 4);
+  int8x16_t all = vreinterpretq_s8_s32(vdupq_n_s32(four));
+  EACH acc.v[i] = vdotq_s32(acc.v[i], w.v[i], all);
+  return acc;
+}
+/// A nibble is 0 ... 15 as a signed byte too.
+OP sums sums_dot_nibbles(sums acc, words w, const int8_t *x) { return sums_dot_signed(acc, w, x); }
+OP lanes sums_to_lanes(sums x) {
+  lanes r;
+  EACH r.v[i] = vcvtq_f32_s32(x.v[i]);
+  return r;
+}
+
+OP int8x16_t narrow16(const int32x4_t v[4]) {
+  int16x8_t low = vcombine_s16(vmovn_s32(v[0]), vmovn_s32(v[1]));
+  int16x8_t high = vcombine_s16(vmovn_s32(v[2]), vmovn_s32(v[3]));
+  return vcombine_s8(vmovn_s16(low), vmovn_s16(high));
+}
+OP int32_t quantize_block(int8_t *q, lanes low, lanes high) {
+  int32x4_t a[4], b[4], total = vdupq_n_s32(0);
+  EACH {
+    a[i] = vcvtnq_s32_f32(low.v[i]);
+    b[i] = vcvtnq_s32_f32(high.v[i]);
+    total = vaddq_s32(total, vaddq_s32(a[i], b[i]));
+  }
+  vst1q_s8(q, narrow16(a));
+  vst1q_s8(q + 16, narrow16(b));
+  return vaddvq_s32(total);
+}
+
+#include "simd_kernels.h"
+
+CK_TABLE(ck_neon, "neon");
+#pragma clang attribute pop
+#endif

@@ -1,0 +1,218 @@
+// The definition of every kernel, as plain loops. Slow on purpose: it is the oracle.
+#pragma STDC FP_CONTRACT OFF
+#include "kernel_table.h"
+
+static float tree_sum(const float lanes[16]) {
+  float sums[16];
+  memcpy(sums, lanes, sizeof sums);
+  for (size_t half = 8; half > 0; half /= 2)
+    for (size_t i = 0; i < half; i++) sums[i] = sums[i] + sums[i + half];
+  return sums[0];
+}
+
+static float exponential(float x) {
+  if (x != x) return x;
+  if (x < CK_EXP_LOW) return 0.0f;
+  if (x > CK_EXP_HIGH) return INFINITY;
+  float shifted = fmaf(x, CK_LOG2_E, CK_ROUND_MAGIC);
+  float n = shifted - CK_ROUND_MAGIC;
+  float r = fmaf(n, -CK_LN2_HIGH, x);
+  r = fmaf(n, -CK_LN2_LOW, r);
+  float p = CK_EXP_P0;
+  p = fmaf(p, r, CK_EXP_P1);
+  p = fmaf(p, r, CK_EXP_P2);
+  p = fmaf(p, r, CK_EXP_P3);
+  p = fmaf(p, r, CK_EXP_P4);
+  p = fmaf(p, r, CK_EXP_P5);
+  p = fmaf(p, r * r, r + 1.0f);
+  uint32_t exponent = (ck_float_bits(shifted) << 23);
+  return ck_bits_float(ck_float_bits(p) + exponent);
+}
+
+static void quantize(const float *x, size_t cols, const ck_tile *tile, size_t column) {
+  for (size_t block = 0; block < cols / 32; block++, x += 32) {
+    float largest = 0.0f;
+    bool finite = true;
+    for (size_t i = 0; i < 32; i++) {
+      float magnitude = fabsf(x[i]);
+      if (!(magnitude <= 3.4028234e38f)) finite = false;
+      if (magnitude > largest) largest = magnitude;
+    }
+    size_t at = block * tile->count + column;
+    int8_t *q = tile->q + at * 32;
+    bool tiny = largest < CK_QUANTIZE_TINY;
+    float inverse = finite && !tiny ? 127.0f / largest : 0.0f;
+    int32_t sum = 0;
+    for (size_t i = 0; i < 32; i++) {
+      float scaled = finite ? x[i] * inverse : 0.0f;
+      int32_t rounded = (int32_t)((scaled + CK_ROUND_MAGIC) - CK_ROUND_MAGIC);
+      q[i] = (int8_t)rounded;
+      sum += rounded;
+    }
+    float d = !finite ? NAN : tiny ? 0.0f : largest / 127.0f;
+    tile->d[at] = d;
+    tile->sum[at] = sum;
+    tile->s[at] = d * (float)sum;
+  }
+}
+
+static void store_row(float *out, size_t out_stride, size_t row, size_t count,
+                      const float *sums) {
+  for (size_t j = 0; j < count; j++) out[j * out_stride + row] = sums[j];
+}
+
+static void matmul_quantized(ck_format format, float *out, size_t out_stride,
+                             const uint8_t *panels, size_t panel_begin, size_t panel_end,
+                             size_t row_count, size_t cols, const ck_tile *tile) {
+  size_t blocks = cols / 32, quant_bytes = ck_quant_bytes(format);
+  for (size_t panel = panel_begin; panel < panel_end; panel++) {
+    const uint8_t *quants = panels + panel * ck_panel_bytes(format, cols);
+    const uint16_t *scales = (const uint16_t *)(quants + blocks * quant_bytes);
+    const uint16_t *minima = scales + blocks * 16;
+    for (size_t lane = 0; lane < 16 && panel * 16 + lane < row_count; lane++) {
+      float sums[64] = {0};
+      for (size_t block = 0; block < blocks; block++) {
+        float scale = ck_half_to_float(scales[block * 16 + lane]);
+        for (size_t j = 0; j < tile->count; j++) {
+          size_t at = block * tile->count + j;
+          const int8_t *x = tile->q + at * 32;
+          int32_t dot = 0;
+          for (size_t i = 0; i < 32; i++) {
+            int32_t w;
+            if (format == ck_format_q8_0) {
+              w = (int8_t)quants[block * 512 + (i / 4) * 64 + lane * 4 + i % 4];
+            } else {
+              uint8_t pair = quants[block * 256 + (i % 16 / 4) * 64 + lane * 4 + i % 4];
+              w = i < 16 ? pair & 15 : pair >> 4;
+              if (format == ck_format_q4_0) w -= 8;
+            }
+            dot += w * x[i];
+          }
+          sums[j] = fmaf((float)dot, scale * tile->d[at], sums[j]);
+          if (format == ck_format_q4_1) {
+            sums[j] = fmaf(ck_half_to_float(minima[block * 16 + lane]), tile->s[at], sums[j]);
+          }
+        }
+      }
+      store_row(out, out_stride, panel * 16 + lane, tile->count, sums);
+    }
+  }
+}
+
+static void matmul_float(ck_format format, float *out, size_t out_stride, const uint8_t *panels,
+                         size_t panel_begin, size_t panel_end, size_t row_count, size_t cols,
+                         const ck_tile *tile) {
+  for (size_t panel = panel_begin; panel < panel_end; panel++) {
+    const uint8_t *base = panels + panel * ck_panel_bytes(format, cols);
+    for (size_t lane = 0; lane < 16 && panel * 16 + lane < row_count; lane++) {
+      float sums[64] = {0};
+      for (size_t k = 0; k < cols; k++) {
+        size_t at = k * 16 + lane;
+        float w = format == ck_format_f32    ? ((const float *)base)[at]
+                  : format == ck_format_f16 ? ck_half_to_float(((const uint16_t *)base)[at])
+                                            : ck_bfloat_to_float(((const uint16_t *)base)[at]);
+        for (size_t j = 0; j < tile->count; j++)
+          sums[j] = fmaf(w, tile->f[k * tile->count + j], sums[j]);
+      }
+      store_row(out, out_stride, panel * 16 + lane, tile->count, sums);
+    }
+  }
+}
+
+#define MATMUL(suffix, kind)                                                                    \
+  static void matmul_##suffix(float *out, size_t out_stride, const uint8_t *panels,            \
+                              size_t panel_begin, size_t panel_end, size_t row_count,          \
+                              size_t cols, const ck_tile *tile) {                              \
+    matmul_##kind(ck_format_##suffix, out, out_stride, panels, panel_begin, panel_end,         \
+                  row_count, cols, tile);                                                      \
+  }
+MATMUL(f32, float)
+MATMUL(f16, float)
+MATMUL(bf16, float)
+MATMUL(q8_0, quantized)
+MATMUL(q4_0, quantized)
+MATMUL(q4_1, quantized)
+
+static void rms_norm(float *out, const float *x, const float *weight, size_t count,
+                     float epsilon) {
+  float lanes[16] = {0};
+  for (size_t i = 0; i < count; i++) lanes[i % 16] = fmaf(x[i], x[i], lanes[i % 16]);
+  float scale = 1.0f / sqrtf(tree_sum(lanes) / (float)count + epsilon);
+  for (size_t i = 0; i < count; i++) out[i] = (x[i] * scale) * weight[i];
+}
+
+static void rope_adjacent(float *x, size_t head_count, size_t head_length, const float *cosines,
+                          const float *sines, size_t pair_count) {
+  for (size_t head = 0; head < head_count; head++, x += head_length) {
+    for (size_t i = 0; i < pair_count; i++) {
+      float a = x[2 * i], b = x[2 * i + 1];
+      x[2 * i] = fmaf(a, cosines[i], -(b * sines[i]));
+      x[2 * i + 1] = fmaf(a, sines[i], b * cosines[i]);
+    }
+  }
+}
+
+static void silu_multiply(float *out, const float *gate, const float *up, size_t count) {
+  for (size_t i = 0; i < count; i++)
+    out[i] = (gate[i] / (1.0f + exponential(-gate[i]))) * up[i];
+}
+
+static void add(float *x, const float *y, size_t count) {
+  for (size_t i = 0; i < count; i++) x[i] = x[i] + y[i];
+}
+
+static void attention(float *out, const float *query, const float *keys, const float *values,
+                      size_t row_stride, const uint32_t *slots, size_t length, size_t group,
+                      size_t head_length, float scale, float *scores) {
+  for (size_t head = 0; head < group; head++, query += head_length, out += head_length) {
+    float largest = -INFINITY;
+    for (size_t i = 0; i < length; i++) {
+      const float *key = keys + slots[i] * row_stride;
+      float lanes[16] = {0};
+      for (size_t c = 0; c < head_length; c++)
+        lanes[c % 16] = fmaf(query[c], key[c], lanes[c % 16]);
+      scores[i] = tree_sum(lanes) * scale;
+      if (scores[i] > largest) largest = scores[i];
+    }
+    float lanes[16] = {0};
+    for (size_t i = 0; i < length; i++) {
+      scores[i] = exponential(scores[i] - largest);
+      lanes[i % 16] = lanes[i % 16] + scores[i];
+    }
+    float inverse = 1.0f / tree_sum(lanes);
+    for (size_t c = 0; c < head_length; c++) out[c] = 0.0f;
+    for (size_t i = 0; i < length; i++) {
+      const float *value = values + slots[i] * row_stride;
+      for (size_t c = 0; c < head_length; c++) out[c] = fmaf(scores[i], value[c], out[c]);
+    }
+    for (size_t c = 0; c < head_length; c++) out[c] = out[c] * inverse;
+  }
+}
+
+static size_t top_k(const float *values, size_t count, size_t k, uint32_t *indices, float *top) {
+  size_t filled = 0;
+  for (size_t i = 0; i < count && k > 0; i++) {
+    float value = values[i] == values[i] ? values[i] : -INFINITY;
+    if (filled == k && !(value > top[k - 1])) continue;
+    filled = ck_top_insert(indices, top, filled, k, (uint32_t)i, value);
+  }
+  return filled;
+}
+
+static void exponentials(float *out, const float *x, size_t count) {
+  for (size_t i = 0; i < count; i++) out[i] = exponential(x[i]);
+}
+
+const ck_kernels ck_scalar = {
+    .name = "scalar",
+    .tile_columns_max = 64,
+    .quantize = quantize,
+    .matmul = {matmul_f32, matmul_f16, matmul_bf16, matmul_q8_0, matmul_q4_0, matmul_q4_1},
+    .rms_norm = rms_norm,
+    .rope_adjacent = rope_adjacent,
+    .silu_multiply = silu_multiply,
+    .add = add,
+    .attention = attention,
+    .top_k = top_k,
+    .exponentials = exponentials,
+};

@@ -1,0 +1,110 @@
+import ArgumentParser
+import Engine
+import FoundationEssentials
+import GGUF
+import Tokenizer
+
+#if canImport(Glibc)
+  import Glibc
+#endif
+
+/// Prints to standard error, where progress and warnings belong.
+func printError(_ text: String) {
+  FileHandleStream.standardError.write(text + "\n")
+}
+
+/// A standard stream that is written at once.
+struct FileHandleStream {
+  let descriptor: Int32
+
+  static let standardOutput = FileHandleStream(descriptor: 1)
+  static let standardError = FileHandleStream(descriptor: 2)
+
+  func write(_ text: String) {
+    var bytes = Array(text.utf8)[...]
+    while !bytes.isEmpty {
+      let written = unsafe bytes.withUnsafeBytes {
+        unsafe Glibc.write(descriptor, $0.baseAddress, $0.count)
+      }
+      guard written > 0 else {
+        if written < 0, errno == EINTR { continue }
+        return
+      }
+      bytes = bytes.dropFirst(written)
+    }
+  }
+}
+
+/// A failure whose message is all the user needs.
+struct CommandFailure: Error, CustomStringConvertible {
+  let description: String
+}
+
+/// Options of every command that loads a model to compute with it.
+struct ModelOptions: ParsableArguments {
+  @Option(name: [.customShort("m"), .long], help: "Model file (GGUF).")
+  var model: String
+
+  @Option(name: [.customShort("t"), .long], help: "Compute threads.")
+  var threads = 1
+
+  @Option(
+    name: [.customShort("c"), .customLong("ctx-size")],
+    help: "Context length in tokens; the model's own unless told.")
+  var contextLength: Int?
+
+  @Option(help: "Arithmetic: default, or openblas (float reference).")
+  var backend = "default"
+}
+
+/// Loads models with the errors that a user can act on.
+enum ModelLoading {
+  static func file(_ path: String) throws -> GGUFFile {
+    do { return try GGUFFile(path: path) } catch {
+      throw CommandFailure(description: "\(path): \(error)")
+    }
+  }
+
+  static func model(_ file: GGUFFile, path: String, backend: String = "default") throws -> Model {
+    guard let backend = Backend(rawValue: backend) else {
+      let names = Backend.allCases.map(\.rawValue).joined(separator: ", ")
+      throw ValidationError("unknown backend \"\(backend)\"; supported: \(names)")
+    }
+    do {
+      return try Model(file: file, backend: backend, kernels: try kernels())
+    } catch let error as EngineError {
+      throw CommandFailure(description: "\(path): \(error)")
+    }
+  }
+
+  /// The fastest instruction set of this machine, or the one that `SLIPSTREAM_ISA` names.
+  static func kernels() throws -> Kernels {
+    guard let name = ProcessInfo.processInfo.environment["SLIPSTREAM_ISA"], !name.isEmpty else {
+      return .best
+    }
+    do { return try Kernels.named(name) } catch {
+      throw CommandFailure(description: "SLIPSTREAM_ISA: \(error)")
+    }
+  }
+
+  static func engine(_ options: ModelOptions, file: GGUFFile) throws -> InferenceEngine {
+    let model = try model(file, path: options.model, backend: options.backend)
+    return try InferenceEngine(
+      model: model, threadCount: options.threads, contextLength: options.contextLength)
+  }
+}
+
+/// JSON with keys in a fixed order, one object a line.
+func printJSON(_ value: some Encodable) throws {
+  let encoder = JSONEncoder()
+  encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+  FileHandleStream.standardOutput.write(
+    String(decoding: try encoder.encode(value), as: UTF8.self) + "\n")
+}
+
+extension Duration {
+  /// Milliseconds as JSON carries them.
+  var milliseconds: Double {
+    Double(components.seconds) * 1e3 + Double(components.attoseconds) * 1e-15
+  }
+}

@@ -1,0 +1,201 @@
+import ArgumentParser
+import Cluster
+import Decoding
+import Engine
+import GGUF
+import InferenceTypes
+import Tokenizer
+
+/// `slipstream run`: one process, no network.
+struct RunCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "run", abstract: "Generate text in this process, without a cluster.")
+
+  @OptionGroup var model: ModelOptions
+  @OptionGroup var sampling: SamplingOptions
+
+  @Option(
+    name: [.customLong("md", withSingleDash: true), .customLong("model-draft")],
+    help: "Draft model file (GGUF).")
+  var draftModel: String?
+
+  @Option(help: "Draft methods: none, auto, draft, trigram, recycle, or a list of them.")
+  var specType = "auto"
+
+  @Option(name: [.customShort("p"), .long], help: "Prompt.")
+  var prompt: String
+
+  @Option(
+    name: [.customShort("n"), .customLong("n-predict")],
+    help: "Most new tokens; -1 goes on to the end of the context.")
+  var tokenLimit = -1
+
+  @Option(help: "Most nodes of one verification.")
+  var specTreeNodes = 32
+
+  @Flag(help: "Take the prompt as it is, without the chat template.")
+  var raw = false
+
+  @Flag(help: "Go on past end tokens.")
+  var ignoreEos = false
+
+  @Flag(help: "Print one JSON object instead of the text.")
+  var json = false
+
+  func validate() throws {
+    guard tokenLimit >= -1 else {
+      throw ValidationError("-n \(tokenLimit): expected -1 or a number of tokens")
+    }
+    guard (1...128).contains(specTreeNodes) else {
+      throw ValidationError("--spec-tree-nodes \(specTreeNodes): expected 1 to 128")
+    }
+  }
+
+  func run() throws {
+    let file = try ModelLoading.file(model.model)
+    let tokenizer = try BytePairTokenizer(file: file)
+    let tokens = try promptTokens(file: file, tokenizer: tokenizer)
+    let methods = try DraftMethods(parsing: specType, hasDraftModel: draftModel != nil)
+    let engine = try ModelLoading.engine(model, file: file)
+    let generator = try LocalGenerator(
+      engine: engine, draftEngine: try draftEngine(methods, tokenizer: tokenizer, target: engine),
+      methods: methods, nodeLimit: specTreeNodes)
+    var configuration = VerifierSession.Configuration(
+      prompt: tokens, sampling: try sampling.parameters(), contextLength: engine.contextLength,
+      vocabularyCount: engine.model.shape.vocabularyCount)
+    configuration.tokenLimit = tokenLimit < 0 ? nil : tokenLimit
+    configuration.stopTokens = tokenizer.endOfGeneration
+    configuration.ignoresEndOfSequence = ignoreEos
+    var detokenizer = StreamingDetokenizer(tokenizer: tokenizer)
+    var text = ""
+    let result = try generator.generate(configuration) { newTokens in
+      let piece = newTokens.map { detokenizer.append($0) }.joined()
+      text += piece
+      if !json { FileHandleStream.standardOutput.write(piece) }
+    }
+    let rest = detokenizer.finish()
+    text += rest
+    let report = RunReport(
+      text: text, result: result, promptCount: tokens.count, seed: configuration.sampling.seed)
+    if json {
+      try printJSON(report)
+    } else {
+      FileHandleStream.standardOutput.write(rest + "\n")
+      printError(report.summary)
+    }
+  }
+
+  private func promptTokens(file: GGUFFile, tokenizer: BytePairTokenizer) throws -> [TokenID] {
+    guard !raw else {
+      let begin = tokenizer.addsBeginOfSequence ? tokenizer.beginOfSequence : nil
+      let tokens = [begin].compactMap { $0 } + tokenizer.encode(prompt, parseSpecial: true)
+      guard !tokens.isEmpty else { throw CommandFailure(description: "the prompt has no tokens") }
+      return tokens
+    }
+    let template = try ChatTemplate(file: file)
+    return try template.encode([ChatMessage(role: "user", content: prompt)], tokenizer: tokenizer)
+  }
+
+  private func draftEngine(
+    _ methods: DraftMethods, tokenizer: BytePairTokenizer, target: InferenceEngine
+  ) throws -> InferenceEngine? {
+    guard methods.usesModel, let draftModel else { return nil }
+    let file = try ModelLoading.file(draftModel)
+    let drafterTokenizer = try BytePairTokenizer(file: file)
+    guard drafterTokenizer.fingerprint == tokenizer.fingerprint else {
+      throw CommandFailure(
+        description: "\(draftModel): its tokenizer differs from that of \(model.model); "
+          + "drafts need the same tokens")
+    }
+    let draft = try ModelLoading.model(file, path: draftModel)
+    guard draft.shape.vocabularyCount == target.model.shape.vocabularyCount else {
+      throw CommandFailure(
+        description: "\(draftModel): \(draft.shape.vocabularyCount) tokens in the vocabulary, "
+          + "\(target.model.shape.vocabularyCount) in that of \(model.model)")
+    }
+    return try InferenceEngine(
+      model: draft, threadCount: model.threads,
+      contextLength: min(target.contextLength, draft.shape.contextLength))
+  }
+}
+
+/// What `slipstream run --json` prints.
+struct RunReport: Encodable {
+  let text: String
+  let tokens: [UInt32]
+  let finish_reason: String
+  let seed: UInt64
+  let timings: RunTimings
+  let speculation: RunSpeculation
+
+  init(text: String, result: LocalGenerator.Result, promptCount: Int, seed: UInt64) {
+    self.text = text
+    self.seed = seed
+    tokens = result.tokens.map(\.rawValue)
+    finish_reason = result.finishReason.rawValue
+    timings = RunTimings(result: result, promptCount: promptCount)
+    speculation = RunSpeculation(statistics: result.statistics)
+  }
+
+  var summary: String {
+    let perStep = speculation.tokens_per_step
+    let accepted = speculation.acceptance_rate.map { ", \(rounded($0 * 100))% of drafts accepted" }
+    return "\(tokens.count) tokens, \(rounded(timings.predicted_per_second)) tokens/s, "
+      + "\(rounded(perStep)) tokens per verifier step\(accepted ?? "")"
+  }
+}
+
+/// llama-server's timing fields.
+struct RunTimings: Encodable {
+  let prompt_n: Int
+  let prompt_ms: Double
+  let prompt_per_token_ms: Double
+  let prompt_per_second: Double
+  let predicted_n: Int
+  let predicted_ms: Double
+  let predicted_per_token_ms: Double
+  let predicted_per_second: Double
+  let draft_n: Int?
+  let draft_n_accepted: Int?
+
+  init(result: LocalGenerator.Result, promptCount: Int) {
+    prompt_n = promptCount
+    prompt_ms = result.promptDuration.milliseconds
+    prompt_per_token_ms = prompt_ms / Double(max(1, promptCount))
+    prompt_per_second = prompt_ms > 0 ? Double(promptCount) / prompt_ms * 1e3 : 0
+    predicted_n = result.tokens.count
+    predicted_ms = result.decodeDuration.milliseconds
+    predicted_per_token_ms = predicted_ms / Double(max(1, predicted_n))
+    predicted_per_second = predicted_ms > 0 ? Double(predicted_n) / predicted_ms * 1e3 : 0
+    let drafted = result.statistics.verifiedCount
+    draft_n = drafted > 0 ? drafted : nil
+    draft_n_accepted = drafted > 0 ? result.statistics.acceptedCount : nil
+  }
+}
+
+/// Counts of the drafts and verifications of one run.
+struct RunSpeculation: Encodable {
+  let steps: Int
+  let tokens_per_step: Double
+  let draft_tokens: Int
+  let accepted_tokens: Int
+  /// Absent where nothing was drafted.
+  let acceptance_rate: Double?
+
+  init(statistics: DraftStatistics) {
+    steps = statistics.stepCount
+    tokens_per_step =
+      steps > 0 ? Double(statistics.emittedCount) / Double(steps) : 0
+    draft_tokens = statistics.verifiedCount
+    accepted_tokens = statistics.acceptedCount
+    acceptance_rate =
+      draft_tokens > 0 ? Double(accepted_tokens) / Double(draft_tokens) : nil
+  }
+}
+
+/// Two decimals, for people.
+func rounded(_ value: Double) -> String {
+  let hundredths = Int((value * 100).rounded())
+  let fraction = abs(hundredths % 100)
+  return "\(hundredths / 100).\(fraction < 10 ? "0" : "")\(fraction)"
+}

@@ -1,0 +1,77 @@
+import ArgumentParser
+import Cluster
+import Engine
+import Transport
+
+/// `slipstream verifier`.
+struct VerifierCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "verifier", abstract: "Own the target model and decide the tokens.")
+
+  @OptionGroup var daemon: DaemonOptions
+  @OptionGroup var model: ModelOptions
+
+  @Option(help: "Where the router takes workers.")
+  var router = "tcp://127.0.0.1:7070"
+
+  @Option(help: "Where drafters dial in; a port of * lets the system choose.")
+  var bind = "tcp://127.0.0.1:*"
+
+  @Option(help: "What drafters dial where it differs from --bind.")
+  var advertise: String?
+
+  @Option(help: "Name in the cluster; made of host and process id unless told.")
+  var name: String?
+
+  @Option(name: [.customLong("np"), .customLong("slots")], help: "Sessions at a time.")
+  var slots = 8
+
+  @Option(help: "Local drafts: none, auto, trigram, recycle, or a list of them.")
+  var specType = "auto"
+
+  @Option(help: "Most nodes of one verification.")
+  var specTreeNodes = 32
+
+  func validate() throws {
+    guard (1...4096).contains(slots) else {
+      throw ValidationError("--slots \(slots): expected 1 to 4096")
+    }
+    guard (1...128).contains(specTreeNodes) else {
+      throw ValidationError("--spec-tree-nodes \(specTreeNodes): expected 1 to 128")
+    }
+  }
+
+  func run() async throws {
+    let logger = daemon.logger("verifier")
+    let methods = try DraftMethods(parsing: specType, hasDraftModel: false)
+    let source = try WorkerFile(path: model.model)
+    guard model.backend == Backend.native.rawValue else {
+      throw ValidationError(
+        "--backend \(model.backend): a verifier computes with the default backend; others round "
+          + "differently in every batch")
+    }
+    let loaded = try ModelLoading.model(source.file, path: model.model)
+    let identity = try source.identity(
+      name: name, role: "verifier", contextLength: try source.contextLength(model.contextLength))
+    var configuration = VerifierWorker.Configuration(
+      identity: identity, routerEndpoint: router, methods: methods)
+    configuration.dataEndpoint = bind
+    configuration.advertisedEndpoint = advertise
+    configuration.allowsPlaintextOffLoopback = daemon.insecurePlaintext
+    configuration.slotCount = slots
+    configuration.threadCount = model.threads
+    configuration.nodeLimit = specTreeNodes
+    let context = try ZeroMQContext()
+    let worker = VerifierWorker(
+      configuration: configuration, model: loaded, context: context, logger: logger)
+    let service = WorkerService(
+      work: {
+        try await worker.run {
+          FileHandleStream.standardOutput.write("registered \(identity.name)\n")
+        }
+      },
+      drain: { await worker.drain(timeout: .seconds(30)) })
+    try await daemon.serve([service], logger: logger)
+    await context.close()
+  }
+}

@@ -1,0 +1,26 @@
+// Calls of Linux and glibc that Swift cannot import: they need _GNU_SOURCE or are macros.
+//
+// Each returns 0 or a descriptor on success and a negative errno value on failure.
+#ifndef CLINUX_H
+#define CLINUX_H
+
+#pragma clang assume_nonnull begin
+
+// A counter that a thread can poll. Does not block, is closed on exec. The caller closes it.
+int csystem_eventfd_create(void);
+
+// Makes `fd` readable. A counter that is full already is readable, which is a success.
+int csystem_eventfd_signal(int fd);
+
+// Makes `fd` unreadable until the next signal. Nothing to read is a success.
+int csystem_eventfd_drain(int fd);
+
+// Names the calling thread; of a longer name the first 15 bytes are kept.
+int csystem_thread_set_name(const char *name);
+
+// Lets the calling thread run on one CPU only.
+int csystem_thread_pin(int cpu);
+
+#pragma clang assume_nonnull end
+
+#endif

@@ -1,0 +1,310 @@
+import Decoding
+import Engine
+import InferenceTypes
+import Logging
+import Wire
+
+/// What reaches the thread that drafts.
+enum DrafterMail: Sendable {
+  case assign(SessionID, AssignDraft)
+  case endDraft(SessionID)
+  /// The connection to a verifier stands, and it has taken the registration.
+  case linked(endpoint: String)
+  case unlinked(endpoint: String)
+  case attachReply(SessionID, AttachReply)
+  case truth(SessionID, Truth)
+  case reset
+  case stop
+}
+
+/// The sessions of one drafter, on the thread that drafts. A model drafts chains, training-free
+/// sources draft trees; either way nodes leave as soon as they exist.
+final class DrafterCore {
+  /// What the shell does for the core.
+  struct Outlets: Sendable {
+    var sendToVerifier: @Sendable (_ endpoint: String, Envelope) -> Void
+    /// Makes sure that there is a connection; ``DrafterMail/linked(endpoint:)`` follows.
+    var connect: @Sendable (_ endpoint: String) -> Void
+    var sendToRouter: @Sendable (Envelope) -> Void
+  }
+
+  private enum Drafting {
+    case model(LocalDrafter)
+    case sources(DrafterSession)
+  }
+
+  private struct Entry {
+    var id: SessionID
+    var endpoint: String
+    var acceptance: AttachAcceptance?
+    var truth: [TokenID] = []
+    var truthHash = TruthHash()
+    var drafting: Drafting?
+    var attachAt: ContinuousClock.Instant?
+    var refusalCount = 0
+    /// Whether a model has to go on, or sources have new truth to start from.
+    var hasWork = false
+  }
+
+  private static let refusalMax = 20
+  private static let retryDelay = Duration.milliseconds(100)
+  /// Nodes below the truth that training-free sources send.
+  private static let sourceNodeMax = 24
+  private let engine: InferenceEngine?
+  private let methods: DraftMethods
+  private let identity: WorkerIdentity
+  private let stopTokens: [TokenID]
+  private let slotCount: Int
+  private let mailbox: Mailbox<DrafterMail>
+  private let activeCount: ActiveCount
+  private let outlets: Outlets
+  private let logger: Logger
+  private let clock = ContinuousClock()
+  private var sources: LocalSources
+  private var entries: [Entry] = []
+  private var turn = 0
+  private var draftDuration = Duration.milliseconds(5)
+
+  init(
+    engine: InferenceEngine?, configuration: DrafterWorker.Configuration,
+    mailbox: Mailbox<DrafterMail>, activeCount: ActiveCount, outlets: Outlets, logger: Logger
+  ) {
+    self.engine = engine
+    methods = configuration.methods
+    identity = configuration.identity
+    stopTokens = configuration.stopTokens
+    slotCount = configuration.slotCount
+    sources = configuration.methods.makeSources(
+      vocabularyCount: configuration.identity.vocabularyCount)
+    self.mailbox = mailbox
+    self.activeCount = activeCount
+    self.outlets = outlets
+    self.logger = logger
+  }
+
+  /// Works until told to stop.
+  func run() {
+    while true {
+      let mail =
+        entries.contains { $0.hasWork }
+        ? mailbox.take() : mailbox.take(timeout: nextRetry() ?? .seconds(60))
+      for message in mail {
+        if case .stop = message { return }
+        handle(message)
+      }
+      retryAttachments()
+      guard !entries.isEmpty else { continue }
+      for _ in entries.indices {
+        turn = (turn + 1) % entries.count
+        if entries[turn].hasWork {
+          draft(turn)
+          break
+        }
+      }
+    }
+  }
+
+  // MARK: messages
+
+  private func handle(_ mail: DrafterMail) {
+    switch mail {
+    case .assign(let id, let message): assign(id, message)
+    case .endDraft(let id): if let index = index(of: id) { remove(index) }
+    case .linked(let endpoint):
+      for index in entries.indices where entries[index].endpoint == endpoint { attach(index) }
+    case .unlinked(let endpoint):
+      for index in entries.indices where entries[index].endpoint == endpoint {
+        entries[index].hasWork = false
+        entries[index].drafting = nil
+      }
+    case .attachReply(let id, let reply): receive(reply, id)
+    case .truth(let id, let truth): receive(truth, id)
+    case .reset: while !entries.isEmpty { remove(entries.count - 1) }
+    case .stop: return
+    }
+  }
+
+  private func assign(_ id: SessionID, _ message: AssignDraft) {
+    if let old = index(of: id) { remove(old) }
+    guard entries.count < slotCount else {
+      let refusal = Refusal(
+        code: .tooManySessions, message: "all \(slotCount) sessions of this drafter are in use")
+      outlets.sendToRouter(Envelope(session: id, message: .sessionFailed(refusal)))
+      return
+    }
+    entries.append(Entry(id: id, endpoint: message.verifierEndpoint))
+    activeCount.store(entries.count)
+    outlets.connect(message.verifierEndpoint)
+  }
+
+  private func attach(_ index: Int) {
+    entries[index].attachAt = nil
+    let message = AttachDraft(
+      drafterName: identity.name, drafterEpoch: identity.epoch,
+      truthLength: entries[index].truth.count, truthHash: entries[index].truthHash.value)
+    outlets.sendToVerifier(
+      entries[index].endpoint, Envelope(session: entries[index].id, message: .attachDraft(message)))
+  }
+
+  private func nextRetry() -> Duration? {
+    entries.compactMap(\.attachAt).min().map { max(.milliseconds(1), $0 - clock.now) }
+  }
+
+  private func retryAttachments() {
+    let now = clock.now
+    for index in entries.indices {
+      if let at = entries[index].attachAt, at <= now { attach(index) }
+    }
+  }
+
+  private func receive(_ reply: AttachReply, _ id: SessionID) {
+    guard let index = index(of: id) else { return }
+    switch reply {
+    case .accepted(let acceptance):
+      guard acceptance.truthLength <= entries[index].truth.count else { return }
+      entries[index].acceptance = acceptance
+      if acceptance.truthLength < entries[index].truth.count {
+        entries[index].truth = []
+        entries[index].truthHash = TruthHash()
+      }
+      entries[index].drafting = nil
+      entries[index].refusalCount = 0
+      startDrafting(index)
+    case .refused(let refusal):
+      entries[index].refusalCount += 1
+      // The router's word to the verifier may still be on its way.
+      if refusal.code.isRetryable, entries[index].refusalCount < Self.refusalMax {
+        entries[index].attachAt = clock.now + Self.retryDelay
+        return
+      }
+      logger.info(
+        "verifier refuses drafts",
+        metadata: ["session.id": "\(id)", "reason": "\(refusal.message)"])
+      remove(index)
+    }
+  }
+
+  private func receive(_ message: Truth, _ id: SessionID) {
+    guard let index = index(of: id), entries[index].acceptance != nil else { return }
+    guard !message.isFinished else {
+      learn(message, index: index)
+      remove(index)
+      return
+    }
+    guard message.from == entries[index].truth.count else {
+      // Something was lost on the way: ask for the rest.
+      if message.from > entries[index].truth.count { attach(index) }
+      return
+    }
+    learn(message, index: index)
+    let update = TruthUpdate(
+      fromPosition: message.from, tokens: message.tokens, nodeIDs: message.nodeIDs)
+    switch entries[index].drafting {
+    case .model(var drafter):
+      drafter.follow(update)
+      drafter.window = window(verify: message.verifyDuration)
+      entries[index].drafting = .model(drafter)
+      entries[index].hasWork = true
+    case .sources(var machine):
+      // Either way the next tree starts from the truth.
+      _ = machine.receive(update)
+      entries[index].drafting = .sources(machine)
+      entries[index].hasWork = true
+    case nil: startDrafting(index)
+    }
+  }
+
+  private func learn(_ message: Truth, index: Int) {
+    guard message.from == entries[index].truth.count, !message.tokens.isEmpty else { return }
+    entries[index].truth += message.tokens
+    entries[index].truthHash.absorb(message.tokens)
+    guard engine == nil else { return }
+    if message.from == 0 {
+      sources.observe(prompt: entries[index].truth)
+    } else {
+      sources.observe(tokensOf: entries[index].truth, newCount: message.tokens.count)
+    }
+  }
+
+  /// Begins once the prompt is complete.
+  private func startDrafting(_ index: Int) {
+    guard let acceptance = entries[index].acceptance, entries[index].drafting == nil,
+      !entries[index].truth.isEmpty, entries[index].truth.count >= acceptance.promptLength
+    else { return }
+    var configuration = DrafterSession.Configuration(
+      truth: entries[index].truth, sampling: acceptance.sampling,
+      contextLength: engine?.contextLength ?? identity.contextLength,
+      vocabularyCount: identity.vocabularyCount)
+    configuration.stopTokens = stopTokens
+    do {
+      if let engine {
+        entries[index].drafting = .model(
+          try LocalDrafter(
+            configuration, stopTokens: stopTokens, window: window(verify: .zero), engine: engine))
+      } else {
+        entries[index].drafting = .sources(try DrafterSession(configuration))
+      }
+      entries[index].hasWork = true
+    } catch {
+      logger.warning(
+        "cannot draft", metadata: ["session.id": "\(entries[index].id)", "error": "\(error)"])
+      remove(index)
+    }
+  }
+
+  /// Far enough ahead that the verifier never waits, no farther than drafts survive.
+  private func window(verify: Duration) -> Int {
+    let verify = verify > .zero ? verify : draftDuration * 2
+    return DraftWindow.length(
+      roundTrip: .milliseconds(1), verify: verify, draft: draftDuration, acceptance: 0.75)
+  }
+
+  private func remove(_ index: Int) {
+    let entry = entries.remove(at: index)
+    activeCount.store(entries.count)
+    outlets.sendToVerifier(entry.endpoint, Envelope(session: entry.id, message: .endDraft))
+  }
+
+  private func index(of id: SessionID) -> Int? { entries.firstIndex { $0.id == id } }
+
+  // MARK: work
+
+  private func draft(_ index: Int) {
+    do {
+      switch entries[index].drafting {
+      case .model(var drafter):
+        let start = clock.now
+        let update = try drafter.advance()
+        entries[index].drafting = .model(drafter)
+        guard let update else {
+          entries[index].hasWork = false
+          return
+        }
+        if !update.nodes.isEmpty { draftDuration = (draftDuration * 7 + (clock.now - start)) / 8 }
+        send(update, index: index)
+      case .sources(var machine):
+        let update = machine.propose(sources: &sources, limit: Self.sourceNodeMax)
+        entries[index].drafting = .sources(machine)
+        entries[index].hasWork = false
+        send(update, index: index)
+      case nil: entries[index].hasWork = false
+      }
+    } catch {
+      logger.error(
+        "drafting failed", metadata: ["session.id": "\(entries[index].id)", "error": "\(error)"])
+      remove(index)
+    }
+  }
+
+  private func send(_ update: DraftUpdate, index: Int) {
+    var first = 0
+    while first < update.nodes.count {
+      let last = min(update.nodes.count, first + Limits.nodeCountMax)
+      // On the wire the anchor is the token continued, here the place guessed.
+      let nodes = Nodes(anchor: update.anchor - 1, nodes: Array(update.nodes[first..<last]))
+      outlets.sendToVerifier(
+        entries[index].endpoint, Envelope(session: entries[index].id, message: .nodes(nodes)))
+      first = last
+    }
+  }
+}

@@ -1,0 +1,213 @@
+package import Decoding
+package import Engine
+package import InferenceTypes
+
+/// Which drafts a process makes.
+package struct DraftMethods: Sendable, Equatable {
+  package var usesModel = false
+  package var usesTrigram = false
+  package var usesRecycling = false
+
+  package init() {}
+
+  /// Names as in `--spec-type`.
+  package static let names = ["none", "auto", "draft", "trigram", "recycle"]
+
+  /// - Parameters:
+  ///   - list: names separated by commas.
+  ///   - hasDraftModel: whether there is a draft model to use.
+  /// - Throws: ``DraftMethodError``.
+  package init(parsing list: String, hasDraftModel: Bool) throws(DraftMethodError) {
+    let parts = list.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
+    for name in parts {
+      switch name {
+      case "none":
+        guard parts.count == 1 else { throw .noneWithOthers(list) }
+      case "auto":
+        usesTrigram = true
+        usesRecycling = true
+        usesModel = usesModel || hasDraftModel
+      case "draft":
+        guard hasDraftModel else { throw .noDraftModel }
+        usesModel = true
+      case "trigram": usesTrigram = true
+      case "recycle": usesRecycling = true
+      default: throw .unknown(name, supported: Self.names)
+      }
+    }
+  }
+
+  /// The training-free stores these methods need.
+  package func makeSources(vocabularyCount: Int) -> LocalSources {
+    LocalSources(
+      recycling: usesRecycling ? TokenRecycling(vocabularyCount: vocabularyCount) : nil,
+      trigram: usesTrigram ? TrigramStore() : nil)
+  }
+
+  /// The names of what is in use; "none" where nothing is.
+  package var list: [String] {
+    let all = [("draft", usesModel), ("trigram", usesTrigram), ("recycle", usesRecycling)]
+    let used = all.filter(\.1).map(\.0)
+    return used.isEmpty ? ["none"] : used
+  }
+}
+
+/// A list of draft methods that cannot be used.
+package enum DraftMethodError: Error, Equatable, Sendable {
+  case unknown(String, supported: [String])
+  case noneWithOthers(String)
+  case noDraftModel
+}
+
+extension DraftMethodError: CustomStringConvertible {
+  package var description: String {
+    switch self {
+    case .unknown(let name, let supported):
+      "unknown draft method \"\(name)\"; supported: \(supported.joined(separator: ", ")), "
+        + "and lists of them separated by commas"
+    case .noneWithOthers(let list):
+      "\"none\" excludes every other draft method, found \"\(list)\""
+    case .noDraftModel:
+      "the draft method \"draft\" needs a draft model: name one with -md FILE"
+    }
+  }
+}
+
+/// Generates text on one machine, in one process: the target, training-free sources, and a draft
+/// model if there is one. The token ids are those of decoding without drafts.
+package final class LocalGenerator {
+  private let engine: InferenceEngine
+  private let draftEngine: InferenceEngine?
+  private var sources: LocalSources
+  private let costs: MeasuredCosts
+  private let draftLength: Int
+  /// Largest batch the planner may choose.
+  private let nodeLimit: Int
+
+  /// - Parameters:
+  ///   - engine: of the target.
+  ///   - draftEngine: of the draft model; its vocabulary is the target's.
+  ///   - methods: which drafts to make.
+  package init(
+    engine: InferenceEngine, draftEngine: InferenceEngine?, methods: DraftMethods,
+    nodeLimit: Int = 32
+  ) throws(EngineError) {
+    self.engine = engine
+    self.draftEngine = methods.usesModel ? draftEngine : nil
+    self.nodeLimit = methods.list == ["none"] ? 1 : nodeLimit
+    sources = methods.makeSources(vocabularyCount: engine.model.shape.vocabularyCount)
+    costs = try MeasuredCosts(engine: engine)
+    draftLength = 4
+  }
+
+  /// What a generation produced.
+  package struct Result: Sendable {
+    package var tokens: [TokenID] = []
+    package var finishReason = FinishReason.length
+    package var promptDuration = Duration.zero
+    package var decodeDuration = Duration.zero
+    package var statistics = DraftStatistics()
+
+    package init() {}
+  }
+
+  /// - Parameters:
+  ///   - configuration: prompt, parameters and limits.
+  ///   - onTokens: called with the tokens of each step as they are decided.
+  /// - Throws: ``DecodingError`` or ``EngineError``.
+  package func generate(
+    _ configuration: VerifierSession.Configuration, onTokens: ([TokenID]) -> Void = { _ in }
+  ) throws -> Result {
+    let target = try TargetSession(configuration, engine: engine)
+    var drafter = try draftEngine.map { engine in
+      try LocalDrafter(
+        DrafterSession.Configuration(
+          truth: target.machine.truth, sampling: configuration.sampling,
+          contextLength: engine.contextLength, vocabularyCount: configuration.vocabularyCount),
+        stopTokens: configuration.stopTokens, window: draftLength, engine: engine)
+    }
+    let clock = ContinuousClock()
+    while target.isPrefilling { try target.prefill(engine: engine, sources: &sources) }
+    let start = clock.now
+    while !target.isFinished {
+      if let update = try drafter?.draft() {
+        target.receive(update.nodes, anchor: update.anchor, link: 0, origin: .model)
+      }
+      let outcome = try target.step(
+        engine: engine, sources: &sources, costs: costs.costs, limit: nodeLimit)
+      drafter?.follow(outcome.update(forLink: 0))
+      onTokens(outcome.tokens)
+    }
+    var result = Result()
+    result.tokens = Array(target.machine.truth.dropFirst(target.machine.promptCount))
+    result.finishReason = target.machine.finish ?? .length
+    result.promptDuration = target.promptDuration
+    result.decodeDuration = clock.now - start
+    result.statistics = target.machine.statistics
+    return result
+  }
+}
+
+/// A draft model that drafts for one session.
+struct LocalDrafter {
+  private var machine: DrafterSession
+  private let engine: InferenceEngine
+  private let cache: KVCache
+  /// Tokens of one pass over truth that the model has not seen yet.
+  private static let prefillChunk = 64
+
+  init(
+    _ configuration: DrafterSession.Configuration, stopTokens: [TokenID], window: Int,
+    engine: InferenceEngine
+  ) throws {
+    var configuration = configuration
+    configuration.stopTokens = stopTokens
+    configuration.window = window
+    configuration.width = 2
+    machine = try DrafterSession(configuration)
+    cache = try engine.makeCache()
+    self.engine = engine
+  }
+
+  /// Where the known truth ends.
+  var truth: [TokenID] { machine.truth }
+
+  var window: Int {
+    get { machine.window }
+    set { machine.window = newValue }
+  }
+
+  /// Truth from the same process comes whole and in order.
+  mutating func follow(_ update: TruthUpdate) {
+    switch machine.receive(update) {
+    case .followed, .diverged: return
+    case .gap(let truthCount):
+      preconditionFailure("truth from \(update.fromPosition) after \(truthCount) tokens")
+    case .malformed: preconditionFailure("truth from \(update.fromPosition) contradicts itself")
+    }
+  }
+
+  /// Fills the window, one pass for each token.
+  mutating func draft() throws(EngineError) -> DraftUpdate {
+    var all = DraftUpdate(anchor: machine.truth.count, nodes: [])
+    while let update = try advance() { all.nodes.append(contentsOf: update.nodes) }
+    return all
+  }
+
+  /// One pass of the draft model; `nil` where it waits for truth.
+  mutating func advance() throws(EngineError) -> DraftUpdate? {
+    guard let forward = machine.nextForward(limit: Self.prefillChunk) else { return nil }
+    cache.truncate(to: forward.firstPosition)
+    let batch = ForwardBatch(
+      chain: forward.tokens, logits: forward.needsLogits ? .last : .none)
+    do {
+      try engine.forward(batch, cache: cache)
+    } catch {
+      machine.abandonForward()
+      throw error
+    }
+    cache.commit(Array(forward.tokens.indices))
+    let top = forward.needsLogits ? engine.topLogits(64) : []
+    return engine.withLogits { machine.conclude(forward, logits: $0, top: top.span) }
+  }
+}

@@ -1,0 +1,153 @@
+package import Decoding
+package import Engine
+package import InferenceTypes
+
+/// One generation on its target model: the session machine, its KV cache, and the passes between
+/// them. Lives on the thread of its model.
+package final class TargetSession {
+  /// Prompt tokens of one forward pass: enough to share the weights, few enough that other
+  /// sessions and cancellations do not wait long.
+  private static let prefillChunk = 64
+  /// Positions at the end of the prompt whose logits teach Token Recycling what followed them.
+  private static let prefillObserved = 256
+  /// Largest logits of each row that the sources learn from.
+  private static let observedCount = 16
+
+  package private(set) var machine: VerifierSession
+  private let cache: KVCache
+  private let topCount: Int
+  package private(set) var promptDuration = Duration.zero
+  package private(set) var decodeDuration = Duration.zero
+
+  /// - Throws: ``DecodingError`` for an unfit configuration, ``EngineError`` without memory.
+  package init(_ configuration: VerifierSession.Configuration, engine: InferenceEngine) throws {
+    machine = try VerifierSession(configuration)
+    cache = try engine.makeCache()
+    let topK = configuration.sampling.temperature > 0 ? configuration.sampling.topK : 0
+    topCount = topK <= 64 ? max(Self.observedCount, topK) : Self.observedCount
+  }
+
+  package var isFinished: Bool { machine.finish != nil }
+  /// Whether the keys and values of the prompt are still incomplete.
+  package var isPrefilling: Bool { cache.committedCount < machine.truth.count - 1 }
+
+  package func receive(
+    _ nodes: [DraftNode], anchor: Int, link: Int, origin: DraftOrigin = .remote
+  ) {
+    machine.receive(nodes, anchor: anchor, link: link, origin: origin)
+  }
+
+  package func removeLink(_ link: Int) { machine.removeLink(link) }
+
+  /// Processes the next stretch of the prompt, all but its last token.
+  package func prefill(engine: InferenceEngine, sources: inout LocalSources) throws(EngineError) {
+    let clock = ContinuousClock()
+    let start = clock.now
+    let truth = machine.truth
+    let first = cache.committedCount
+    let last = min(truth.count - 1, first + Self.prefillChunk)
+    let observes = sources.recycling != nil && last > truth.count - Self.prefillObserved
+    let batch = ForwardBatch(chain: Array(truth[first..<last]), logits: observes ? .all : .none)
+    try engine.forward(batch, cache: cache)
+    cache.commit(Array(0..<last - first))
+    if observes {
+      let top = engine.topLogits(Self.observedCount)
+      let width = top.count / (last - first)
+      var context = TokenContext(endOf: Array(truth[max(0, first - 3)..<first]))
+      for (row, position) in (first..<last).enumerated() {
+        context.append(truth[position])
+        sources.observe(
+          context: context, top: top.span.extracting(row * width..<(row + 1) * width))
+      }
+    }
+    // After the logits: what the prompt says next counts more than what the target thought.
+    if !isPrefilling { sources.observe(prompt: truth) }
+    promptDuration += clock.now - start
+  }
+
+  /// Plans, evaluates and concludes one verification.
+  ///
+  /// - Parameter limit: most nodes of the batch; 1 decodes without drafts.
+  package func step(
+    engine: InferenceEngine, sources: inout LocalSources, costs: VerifyCosts, limit: Int
+  ) throws(EngineError) -> VerifyOutcome {
+    let clock = ContinuousClock()
+    let start = clock.now
+    let batch = machine.nextBatch(
+      sources: &sources, costs: costs, limit: min(limit, InferenceEngine.batchLimit))
+    var forward = ForwardBatch()
+    forward.tokens = batch.tokens
+    forward.parents = batch.parents
+    forward.logitNodes = Array(batch.tokens.indices)
+    try engine.forward(forward, cache: cache)
+    let top = engine.topLogits(topCount)
+    let outcome = engine.withLogits { logits in
+      machine.conclude(
+        batch, logits: logits, top: top.span, topCount: top.count / batch.count,
+        sources: &sources)
+    }
+    cache.commit(outcome.acceptedPath)
+    decodeDuration += clock.now - start
+    return outcome
+  }
+}
+
+/// Time of a verification by its size, measured on this machine.
+package struct MeasuredCosts: Sendable {
+  package let costs: VerifyCosts
+  /// Median time of a pass over one token.
+  package let single: Duration
+
+  private static let sizes = [1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 32]
+
+  /// Times passes of growing size after a short prompt; sizes take turns, medians count.
+  package init(engine: InferenceEngine, roundCount: Int = 3) throws(EngineError) {
+    let cache = try engine.makeCache()
+    let sizes = Self.sizes.filter { $0 < engine.contextLength - 32 }
+    guard !sizes.isEmpty else {
+      costs = .assumed
+      single = .zero
+      return
+    }
+    let vocabulary = UInt32(engine.model.shape.vocabularyCount)
+    func token(_ index: Int) -> TokenID { TokenID(UInt32(index * 7 + 3) % vocabulary) }
+    try engine.forward(ForwardBatch(chain: (0..<16).map(token), logits: .none), cache: cache)
+    cache.commit(Array(0..<16))
+    var times = sizes.map { _ in [Duration]() }
+    let clock = ContinuousClock()
+    for round in 0...roundCount {
+      for (index, size) in sizes.enumerated() {
+        let start = clock.now
+        try engine.forward(
+          ForwardBatch(chain: (16..<16 + size).map(token), logits: .all), cache: cache)
+        // The first round warms up.
+        if round > 0 { times[index].append(clock.now - start) }
+        cache.dropScratch()
+      }
+    }
+    let medians = times.map { Self.seconds($0.sorted()[$0.count / 2]) }
+    single = .seconds(medians[0])
+    costs = VerifyCosts(relative: Self.interpolated(sizes, medians))
+  }
+
+  private static func seconds(_ duration: Duration) -> Double {
+    Double(duration.components.seconds) + Double(duration.components.attoseconds) * 1e-18
+  }
+
+  /// The time of every size up to the largest, straight lines between the measured ones.
+  private static func interpolated(_ sizes: [Int], _ times: [Double]) -> [Float] {
+    var all: [Float] = []
+    for (index, size) in sizes.enumerated() {
+      guard index > 0 else {
+        all.append(Float(times[0]))
+        continue
+      }
+      let previous = sizes[index - 1]
+      for count in previous + 1...size {
+        let share = Double(count - previous) / Double(size - previous)
+        all.append(Float(times[index - 1] + share * (times[index] - times[index - 1])))
+      }
+    }
+    return all
+  }
+}

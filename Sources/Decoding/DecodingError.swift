@@ -1,0 +1,14 @@
+package import InferenceTypes
+
+/// Every way in which a caller's request can be wrong.
+package enum DecodingError: Error, Equatable, Sendable {
+  /// A number lies outside of what is allowed; `allowed` reads like "0...1".
+  case parameterOutOfRange(name: String, value: Double, allowed: String)
+  /// A token is not in the vocabulary.
+  case unknownToken(TokenID, vocabularyCount: Int)
+  /// The logit bias is not sorted by token, or names this token twice.
+  case unsortedLogitBias(TokenID)
+  case emptyPrompt
+  /// No room is left for one more token.
+  case promptTooLong(tokenCount: Int, contextLength: Int)
+}

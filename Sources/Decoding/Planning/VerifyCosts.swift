@@ -1,0 +1,36 @@
+/// Time of a target forward pass by its number of tokens, relative to one token.
+package struct VerifyCosts: Sendable, Equatable {
+  /// `[n - 1]` is the cost of n tokens; the first is 1, none is smaller than the one before.
+  package let relative: [Float]
+
+  /// What is assumed before anything was measured: 4.5% of a pass for each further token.
+  package static let assumed = VerifyCosts(relative: (0..<32).map { 1 + 0.045 * Float($0) })
+
+  /// - Parameter relative: measured times for 1, 2, 3, … tokens in any unit. Each is raised to the
+  ///   largest before it, and what is not a positive number is ignored; empty means free of cost.
+  package init(relative: [Float]) {
+    var smoothed: [Float] = []
+    var unit: Float = 0
+    for time in relative {
+      let isUsable = time > 0 && time < .infinity
+      if unit == 0 {
+        unit = isUsable ? time : 0
+        smoothed.append(1)
+      } else {
+        let last = smoothed.last ?? 1
+        smoothed.append(isUsable ? max(last, time / unit) : last)
+      }
+    }
+    self.relative = smoothed.isEmpty ? [1] : smoothed
+  }
+
+  /// Cost of a pass over `count` tokens, at least one; beyond the table it grows with the mean
+  /// slope of the table.
+  package func cost(_ count: Int) -> Float {
+    precondition(count > 0, "\(count) tokens")
+    if count <= relative.count { return relative[count - 1] }
+    let last = relative[relative.count - 1]
+    let slope = (last - 1) / Float(max(1, relative.count - 1))
+    return last + slope * Float(count - relative.count)
+  }
+}

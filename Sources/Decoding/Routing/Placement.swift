@@ -1,0 +1,103 @@
+import InferenceTypes
+
+/// Sessions find workers.
+extension RouterMachine {
+  /// Whether a new session may find a verifier, now or when a slot is free.
+  var hasVerifier: Bool { workerCount(.verifier) > 0 }
+
+  /// Gives waiting sessions to verifiers with free slots: those first that had one before, each
+  /// group in the order in which they came.
+  mutating func placeWaiting(at now: Duration, into effects: inout [Effect]) {
+    guard waitingCount > 0 else { return }
+    for id in orphans + queue {
+      guard let session = sessions[id] else { continue }
+      if let verifier = freeWorker(.verifier, for: session, id, at: now) {
+        open(id, at: verifier, now, into: &effects)
+      }
+    }
+  }
+
+  /// Gives a drafter to each running session that has none.
+  mutating func assignDrafters(at now: Duration, into effects: inout [Effect]) {
+    let isAnyFree = workers.values.contains {
+      $0.registration.role == .drafter && $0.hasFreeSlot && !$0.isDraining
+    }
+    guard isAnyFree else { return }
+    let wanting = sessionsInOrder {
+      guard case .running(let verifier) = $0.phase, $0.drafter == nil else { return false }
+      return workers[verifier]?.registration.endpoint.isEmpty == false
+    }
+    for id in wanting {
+      guard let session = sessions[id], let verifier = session.verifier,
+        let drafter = freeWorker(.drafter, for: session, id, at: now)
+      else { continue }
+      workers[drafter]?.sessions.insert(id)
+      sessions[id]?.drafter = drafter
+      introduce(drafter, to: verifier, id, into: &effects)
+    }
+  }
+
+  /// - Returns: of the workers that may have the session, the one with the fewest sessions; ties go
+  ///   to the one that registered first.
+  private func freeWorker(
+    _ role: WorkerRegistration.Role, for session: RoutedSession, _ id: SessionID, at now: Duration
+  ) -> Int? {
+    workers.filter { _, worker in
+      worker.registration.role == role && worker.hasFreeSlot && !worker.isDraining
+        && !isSuspect(worker, at: now) && worker.closing[id] == nil
+        && session.avoided[worker.registration.incarnation, default: now] <= now
+    }
+    .min { left, right in
+      (left.value.sessions.count, left.value.order)
+        < (right.value.sessions.count, right.value.order)
+    }?
+    .key
+  }
+
+  private mutating func open(
+    _ id: SessionID, at verifier: Int, _ now: Duration, into effects: inout [Effect]
+  ) {
+    guard var session = sessions[id], let worker = workers[verifier] else {
+      preconditionFailure("session \(id) or verifier \(verifier) is not in the books")
+    }
+    orphans.removeAll { $0 == id }
+    queue.removeAll { $0 == id }
+    session.phase = .running(verifier: verifier)
+    session.attempt = Attempt(openedAt: now)
+    session.holders.insert(worker.registration.incarnation)
+    sessions[id] = session
+    workers[verifier]?.sessions.insert(id)
+    needsPlacement = true
+    effects.append(
+      .openSession(verifier: verifier, id, session.request, decided: session.decided))
+    guard let drafter = session.drafter else { return }
+    if worker.registration.endpoint.isEmpty {
+      releaseDrafter(of: id, into: &effects)
+    } else {
+      introduce(drafter, to: verifier, id, into: &effects)
+    }
+  }
+
+  private func introduce(
+    _ drafter: Int, to verifier: Int, _ id: SessionID, into effects: inout [Effect]
+  ) {
+    guard let drafting = workers[drafter]?.registration,
+      let verifying = workers[verifier]?.registration
+    else { preconditionFailure("drafter \(drafter) or verifier \(verifier) is not in the books") }
+    effects.append(
+      .announceDrafter(
+        verifier: verifier, id, drafterName: drafting.name, drafterEpoch: drafting.epoch))
+    effects.append(
+      .assignDraft(
+        drafter: drafter, id, verifierEndpoint: verifying.endpoint,
+        verifierName: verifying.name, verifierEpoch: verifying.epoch))
+  }
+
+  mutating func releaseDrafter(of id: SessionID, into effects: inout [Effect]) {
+    guard let drafter = sessions[id]?.drafter else { return }
+    sessions[id]?.drafter = nil
+    workers[drafter]?.sessions.remove(id)
+    needsPlacement = true
+    effects.append(.endDraft(drafter: drafter, id))
+  }
+}

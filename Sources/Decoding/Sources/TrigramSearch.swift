@@ -1,0 +1,129 @@
+import InferenceTypes
+
+/// The tree search of ADED over a trigram table, with a PUCT rule.
+///
+/// - SeeAlso: Liu et al. 2024, arXiv:2407.12021, section 3.
+struct TrigramSearch: Sendable {
+  /// Tokens on a path, the root included.
+  private static let horizon = 4
+  private static let exploration: Float = 32
+  private static let explorationBase: Float = 8
+  /// What the search uses of the generator's third counter word.
+  private static let stream: UInt32 = 7
+
+  struct Node: Sendable {
+    var previous: UInt32
+    var token: UInt32
+    /// Weight of the trigram that leads here.
+    var prior: Float
+    var firstChild = 0
+    var childCount = 0
+    var visitCount: Float = 0
+    var scoreSum: Float = 0
+  }
+
+  var iterationCount = 0
+  /// Node 0 is the root.
+  private(set) var nodes: [Node] = []
+
+  /// Replaces the tree by a fresh one below the last two tokens of `place`.
+  mutating func run(in store: borrowing TrigramStore, at place: DraftPlace) {
+    nodes.removeAll(keepingCapacity: true)
+    nodes.append(Node(previous: place.context.second, token: place.context.last, prior: 0))
+    for iteration in 0..<iterationCount {
+      let noise = Philox4x32.block(
+        key: place.sampling.noise.seed,
+        counter: (
+          UInt32(truncatingIfNeeded: iteration), UInt32(truncatingIfNeeded: place.position),
+          Self.stream, 0
+        ))
+      iterate(in: store, noise: noise)
+    }
+  }
+
+  private mutating func iterate(in store: borrowing TrigramStore, noise: SIMD4<UInt32>) {
+    var path = (0, -1, -1, -1)
+    var length = 1
+    var node = 0
+    var score: Float = 1
+    func step(to child: Int, _ path: inout (Int, Int, Int, Int)) {
+      switch length {
+      case 1: path.1 = child
+      case 2: path.2 = child
+      default: path.3 = child
+      }
+      length += 1
+    }
+    while length < Self.horizon && nodes[node].childCount > 0 {
+      node = bestChild(of: node)
+      score += nodes[node].prior
+      step(to: node, &path)
+    }
+    if length < Self.horizon, expand(node, in: store) {
+      node = nodes[node].firstChild
+      score += nodes[node].prior
+      step(to: node, &path)
+    }
+    score += rollout(from: nodes[node], stepCount: Self.horizon - length, in: store, noise: noise)
+    for visited in [path.0, path.1, path.2, path.3] where visited >= 0 {
+      nodes[visited].visitCount += 1
+      nodes[visited].scoreSum += score
+    }
+  }
+
+  private func bestChild(of index: Int) -> Int {
+    let node = nodes[index]
+    let growth = ExactMath.log(
+      Double((node.visitCount + Self.explorationBase + 1) / Self.explorationBase))
+    let factor = (Self.exploration + Float(growth)) * node.visitCount.squareRoot()
+    var best = node.firstChild
+    var bestValue = -Float.infinity
+    for child in node.firstChild..<node.firstChild + node.childCount {
+      let visits = nodes[child].visitCount
+      if visits == 0 { return child }
+      let value = nodes[child].scoreSum / visits + factor * nodes[child].prior / (1 + visits)
+      if value > bestValue {
+        best = child
+        bestValue = value
+      }
+    }
+    return best
+  }
+
+  /// Creates all children of a node, heaviest first.
+  private mutating func expand(_ index: Int, in store: borrowing TrigramStore) -> Bool {
+    guard let row = store.row(nodes[index].previous, nodes[index].token), row.count > 0 else {
+      return false
+    }
+    nodes[index].firstChild = nodes.count
+    nodes[index].childCount = row.count
+    let token = nodes[index].token
+    for entry in row.start..<row.start + row.count {
+      let successor = store.successor(at: entry)
+      nodes.append(Node(previous: token, token: successor.token, prior: successor.weight))
+    }
+    return true
+  }
+
+  /// Sum of the weights along a random path, each successor as likely as it is heavy.
+  private func rollout(
+    from node: Node, stepCount: Int, in store: borrowing TrigramStore, noise: SIMD4<UInt32>
+  ) -> Float {
+    var pair = (node.previous, node.token)
+    var sum: Float = 0
+    for step in 0..<stepCount {
+      guard let row = store.row(pair.0, pair.1), row.count > 0 else { break }
+      var total: Float = 0
+      for entry in row.start..<row.start + row.count { total += store.successor(at: entry).weight }
+      var left = Float(noise[step] >> 8) * 0x1p-24 * total
+      var entry = row.start
+      while entry < row.start + row.count - 1, left >= store.successor(at: entry).weight {
+        left -= store.successor(at: entry).weight
+        entry += 1
+      }
+      sum += store.successor(at: entry).weight
+      pair = (pair.1, store.successor(at: entry).token)
+    }
+    return sum
+  }
+}

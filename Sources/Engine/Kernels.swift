@@ -1,0 +1,290 @@
+internal import CKernels
+
+/// The arithmetic of one instruction set: the only door to the C kernels.
+///
+/// Every method checks the sizes of its views before it hands out pointers.
+@safe package struct Kernels: @unchecked Sendable {
+  // unchecked: the table is a constant of the C library.
+  private let table: UnsafePointer<ck_kernels>
+
+  /// The instruction set of the table: "scalar", "avx2", "avx512" or "neon".
+  package let name: String
+  /// Most columns one tile may hold.
+  let tileColumnsMax: Int
+
+  private init(_ table: UnsafePointer<ck_kernels>) {
+    unsafe self.table = table
+    name = unsafe String(cString: table.pointee.name)
+    tileColumnsMax = unsafe table.pointee.tile_columns_max
+  }
+
+  /// The fastest table of this processor.
+  package static var best: Kernels { unsafe Kernels(ck_kernels_best()) }
+
+  /// All tables of this processor, slowest first.
+  package static var available: [Kernels] {
+    var found: [Kernels] = []
+    while let table = unsafe ck_kernels_at(found.count) { unsafe found.append(Kernels(table)) }
+    return found
+  }
+
+  /// The table of that name.
+  /// - Throws: ``EngineError/unknownInstructionSet(_:available:)``.
+  package static func named(_ name: String) throws(EngineError) -> Kernels {
+    guard let table = available.first(where: { $0.name == name }) else {
+      throw .unknownInstructionSet(name, available: available.map(\.name))
+    }
+    return table
+  }
+
+  func quantize(_ x: MemoryView<Float>, into tile: ActivationTile, column: Int) {
+    precondition(x.count == tile.cols && column < tile.count)
+    unsafe withUnsafePointer(to: tile.raw) {
+      unsafe table.pointee.quantize(x.base, x.count, $0, column)
+    }
+  }
+
+  /// out[column * outStride + row] for the rows of the given panels.
+  func matmul(
+    _ matrix: PackedMatrix, panels: Range<Int>, tile: ActivationTile, out: MemoryView<Float>,
+    outStride: Int
+  ) {
+    precondition(tile.cols == matrix.cols && panels.upperBound <= matrix.panelCount)
+    precondition(tile.count >= 1 && tile.count <= tileColumnsMax && outStride >= matrix.rows)
+    precondition(out.count >= (tile.count - 1) * outStride + matrix.rows)
+    unsafe withUnsafePointer(to: tile.raw) {
+      unsafe ck_matmul(table, matrix.format)(
+        out.base, outStride, matrix.panels.base, panels.lowerBound, panels.upperBound,
+        matrix.rows, matrix.cols, $0)
+    }
+  }
+
+  func rmsNorm(
+    _ x: MemoryView<Float>, weight: MemoryView<Float>, epsilon: Float, out: MemoryView<Float>
+  ) {
+    precondition(x.count == weight.count && x.count == out.count)
+    unsafe table.pointee.rms_norm(out.base, x.base, weight.base, x.count, epsilon)
+  }
+
+  func ropeAdjacent(
+    _ x: MemoryView<Float>, headLength: Int, cosines: MemoryView<Float>, sines: MemoryView<Float>
+  ) {
+    precondition(cosines.count == sines.count && cosines.count * 2 <= headLength)
+    unsafe table.pointee.rope_adjacent(
+      x.base, x.count / headLength, headLength, cosines.base, sines.base, cosines.count)
+  }
+
+  func siluMultiply(
+    gate: MemoryView<Float>, up: MemoryView<Float>, out: MemoryView<Float>
+  ) {
+    precondition(gate.count == up.count && gate.count == out.count)
+    unsafe table.pointee.silu_multiply(out.base, gate.base, up.base, gate.count)
+  }
+
+  func add(_ y: MemoryView<Float>, to x: MemoryView<Float>) {
+    precondition(x.count == y.count)
+    unsafe table.pointee.add(x.base, y.base, x.count)
+  }
+
+  /// Attention of the query heads of one node that share one key/value head.
+  ///
+  /// - Parameters:
+  ///   - query: `[group, headLength]`, also the place of `out`.
+  ///   - keys: cache rows of one layer, `[slot, rowStride]`, from this head's first element on.
+  ///   - slots: cache row of each logical position.
+  ///   - scores: scratch, `group * slots.count` rounded up to 16 each.
+  func attention(
+    query: MemoryView<Float>, keys: MemoryView<Float>, values: MemoryView<Float>, rowStride: Int,
+    slots: MemoryView<UInt32>, headLength: Int, scale: Float, scores: MemoryView<Float>,
+    out: MemoryView<Float>
+  ) {
+    let group = query.count / headLength
+    precondition(out.count == query.count && !(slots.count == 0))
+    precondition(scores.count >= group * ((slots.count + 15) / 16 * 16))
+    unsafe table.pointee.attention(
+      out.base, query.base, keys.base, values.base, rowStride, slots.base, slots.count, group,
+      headLength, scale, scores.base)
+  }
+
+  /// The largest of a row, largest first, ties by index; returns how many were written.
+  func topK(_ row: MemoryView<Float>, indices: MemoryView<UInt32>, values: MemoryView<Float>)
+    -> Int
+  {
+    precondition(indices.count == values.count)
+    return unsafe table.pointee.top_k(
+      row.base, row.count, indices.count, indices.base, values.base)
+  }
+}
+
+/// Columns of activations interleaved for one kernel call; see `ck_tile`.
+@safe struct ActivationTile: @unchecked Sendable {
+  // unchecked: views of ActivationTiles' buffers, written by one worker per column.
+  fileprivate let raw: ck_tile
+  let cols: Int
+  var count: Int { unsafe raw.count }
+
+  /// Writes `x` as plain floats, for matrices that are not quantised.
+  func store(_ x: MemoryView<Float>, column: Int) {
+    precondition(x.count == cols && column < count)
+    for row in 0..<cols { unsafe raw.f[row * raw.count + column] = x.base[row] }
+  }
+}
+
+/// Room for the inputs of one matrix product: up to `columnLimit` activation vectors.
+final class ActivationTiles: Sendable {
+  private let quants: AlignedBuffer
+  private let scales: AlignedBuffer
+  private let scaledSums: AlignedBuffer
+  private let sums: AlignedBuffer
+  private let floats: AlignedBuffer
+  private let columnLimit: Int
+  private let colsMax: Int
+
+  init(columnLimit: Int, colsMax: Int) throws(EngineError) {
+    self.columnLimit = columnLimit
+    self.colsMax = colsMax
+    let elements = columnLimit * colsMax
+    let blocks = columnLimit * ((colsMax + 31) / 32)
+    quants = try AlignedBuffer(sizeBytes: elements, for: "activations")
+    scales = try AlignedBuffer(sizeBytes: blocks * 4, for: "activations")
+    scaledSums = try AlignedBuffer(sizeBytes: blocks * 4, for: "activations")
+    sums = try AlignedBuffer(sizeBytes: blocks * 4, for: "activations")
+    floats = try AlignedBuffer(sizeBytes: elements * 4, for: "activations")
+  }
+
+  /// The tile of `count` columns of length `cols` whose first is column `first` of the batch.
+  func tile(first: Int, count: Int, cols: Int) -> ActivationTile {
+    precondition(first + count <= columnLimit && cols <= colsMax)
+    let blocks = cols / 32
+    return unsafe ActivationTile(
+      raw: ck_tile(
+        q: quants.view(as: Int8.self).base + first * cols,
+        d: scales.view(as: Float.self).base + first * blocks,
+        s: scaledSums.view(as: Float.self).base + first * blocks,
+        sum: sums.view(as: Int32.self).base + first * blocks,
+        f: floats.view(as: Float.self).base + first * cols, count: count),
+      cols: cols)
+  }
+}
+
+/// A weight matrix rewritten for the kernels: panels of 16 rows.
+final class PackedMatrix: Sendable {
+  fileprivate let format: ck_format
+  fileprivate let panels: MemoryView<UInt8>
+  private let storage: AlignedBuffer
+  let rows: Int
+  let cols: Int
+  var panelCount: Int { (rows + 15) / 16 }
+  var sizeBytes: Int { panelBytes * panelCount }
+  private var panelBytes: Int { ck_panel_bytes(format, cols) }
+  /// Bytes of consecutive panels that stay in the second-level cache while tiles go by.
+  var panelsPerChunk: Int { max(1, (192 << 10) / max(panelBytes, 1)) }
+  /// Whether the kernels want the activations as int8 blocks.
+  var takesQuantizedActivations: Bool { format.rawValue >= ck_format_q8_0.rawValue }
+
+  /// - Parameter parts: row-major matrices of the model file, stacked; all of one format.
+  init(parts: [UnsafeRawBufferPointer], format: WeightFormat, cols: Int) throws(EngineError) {
+    let rowBytes = format.rowBytes(cols)
+    precondition(rowBytes > 0, "\(cols) columns in format \(format)")
+    self.format = format.raw
+    self.cols = cols
+    rows = unsafe parts.reduce(0) { $0 + $1.count / rowBytes }
+    let panelBytes = ck_panel_bytes(format.raw, cols)
+    let panelCount = (rows + 15) / 16
+    storage = try AlignedBuffer(sizeBytes: panelBytes * panelCount, for: "weights")
+    storage.adviseHugePages()
+    panels = storage.view(as: UInt8.self)
+    var row = 0
+    // A panel may straddle two parts, so rows are gathered first.
+    let gathered = try AlignedBuffer(sizeBytes: rowBytes * 16, for: "weights")
+    let rowsView = gathered.view(as: UInt8.self)
+    for index in unsafe parts.indices {
+      let part = unsafe parts[index]
+      let base = unsafe part.baseAddress?.assumingMemoryBound(to: UInt8.self)
+      guard let base = unsafe base else { continue }
+      for source in 0..<part.count / rowBytes {
+        unsafe rowsView.range(row % 16 * rowBytes, rowBytes).base.update(
+          from: base + source * rowBytes, count: rowBytes)
+        row += 1
+        if row % 16 == 0 || row == rows {
+          let panel = (row - 1) / 16
+          unsafe ck_repack_panel(
+            format.raw, panels.range(panel * panelBytes, panelBytes).base, rowsView.base,
+            row - panel * 16, cols)
+        }
+      }
+    }
+  }
+}
+
+/// How weights are stored in the model file.
+package enum WeightFormat: String, Sendable, CaseIterable {
+  case f32 = "F32"
+  case f16 = "F16"
+  case bf16 = "BF16"
+  case q8_0 = "Q8_0"
+  case q4_0 = "Q4_0"
+  case q4_1 = "Q4_1"
+
+  fileprivate var raw: ck_format {
+    switch self {
+    case .f32: ck_format_f32
+    case .f16: ck_format_f16
+    case .bf16: ck_format_bf16
+    case .q8_0: ck_format_q8_0
+    case .q4_0: ck_format_q4_0
+    case .q4_1: ck_format_q4_1
+    }
+  }
+
+  /// Bytes of one row; 0 where `cols` is not a whole number of blocks.
+  package func rowBytes(_ cols: Int) -> Int { ck_row_bytes(raw, cols) }
+
+  /// One file row as floats.
+  func dequantize(_ row: UnsafeRawBufferPointer, into out: MemoryView<Float>) {
+    precondition(row.count == rowBytes(out.count))
+    guard let base = row.baseAddress else { return }
+    unsafe ck_dequantize_row(
+      raw, out.base, base.assumingMemoryBound(to: UInt8.self), out.count)
+  }
+
+  /// Rounds floats to this format.
+  /// - Returns: `rowBytes(values.count)` bytes.
+  package func quantize(_ values: [Float]) -> [UInt8] {
+    let size = rowBytes(values.count)
+    return unsafe [UInt8](unsafeUninitializedCapacity: size) { bytes, count in
+      if let base = bytes.baseAddress {
+        unsafe values.withUnsafeBufferPointer { source in
+          if let first = source.baseAddress {
+            unsafe ck_quantize_row(raw, base, first, values.count)
+          }
+        }
+      }
+      count = size
+    }
+  }
+}
+
+/// Cosines and sines of the rotary embedding for positions 0 ..< positionCount.
+final class RotaryTable: Sendable {
+  private let storage: AlignedBuffer
+  private let pairCount: Int
+
+  init(positionCount: Int, dimensionCount: Int, base: Double) throws(EngineError) {
+    pairCount = dimensionCount / 2
+    storage = try AlignedBuffer(
+      sizeBytes: positionCount * dimensionCount * 4, for: "rotary tables")
+    for position in 0..<positionCount {
+      unsafe ck_rope_table(
+        cosines(position).base, sines(position).base, position, dimensionCount, base)
+    }
+  }
+
+  func cosines(_ position: Int) -> MemoryView<Float> {
+    storage.view(as: Float.self).range(position * 2 * pairCount, pairCount)
+  }
+
+  func sines(_ position: Int) -> MemoryView<Float> {
+    storage.view(as: Float.self).range((position * 2 + 1) * pairCount, pairCount)
+  }
+}

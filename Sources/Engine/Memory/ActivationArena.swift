@@ -1,0 +1,62 @@
+/// Room for the activations of one forward pass, allocated once.
+final class ActivationArena: Sendable {
+  /// Most entries of a row that can be asked for in one go.
+  static let topLimit = 256
+  /// The residual stream, `[node, embedding]`.
+  let residual: MemoryView<Float>
+  /// Normalised input of the next product, `[node, embedding]`.
+  let normed: MemoryView<Float>
+  /// Query, key and value side by side, `[node, query + 2 keyValue]`.
+  let queryKeyValue: MemoryView<Float>
+  /// Attention output, `[node, query]`.
+  let attended: MemoryView<Float>
+  /// Output of a product that is added to the residual stream, `[node, embedding]`.
+  let update: MemoryView<Float>
+  /// Gate and up side by side, `[node, 2 feedForward]`.
+  let gateUp: MemoryView<Float>
+  /// The activated gate, `[node, feedForward]`.
+  let activated: MemoryView<Float>
+  /// `[row, vocabulary]`.
+  let logits: MemoryView<Float>
+  /// Attention scores, one stretch per worker.
+  let scores: MemoryView<Float>
+  let scoresPerWorker: Int
+  let slotLists: MemoryView<UInt32>
+  let topIndices: MemoryView<UInt32>
+  let topValues: MemoryView<Float>
+  let tiles: ActivationTiles
+  private let storage: [AlignedBuffer]
+
+  init(
+    shape: ModelShape, batchLimit: Int, contextLength: Int, workerCount: Int
+  ) throws(EngineError) {
+    var storage: [AlignedBuffer] = []
+    func room<Element: BitwiseCopyable>(_ type: Element.Type, _ count: Int)
+      throws(EngineError) -> MemoryView<Element>
+    {
+      let buffer = try AlignedBuffer(
+        sizeBytes: count * MemoryLayout<Element>.stride, for: "activations")
+      storage.append(buffer)
+      return buffer.view(as: type).range(0, count)
+    }
+    let width = shape.embeddingLength
+    residual = try room(Float.self, batchLimit * width)
+    normed = try room(Float.self, batchLimit * width)
+    queryKeyValue = try room(
+      Float.self, batchLimit * (shape.queryLength + 2 * shape.keyValueLength))
+    attended = try room(Float.self, batchLimit * shape.queryLength)
+    update = try room(Float.self, batchLimit * width)
+    gateUp = try room(Float.self, batchLimit * 2 * shape.feedForwardLength)
+    activated = try room(Float.self, batchLimit * shape.feedForwardLength)
+    logits = try room(Float.self, batchLimit * shape.vocabularyCount)
+    let group = shape.headCount / shape.keyValueHeadCount
+    scoresPerWorker = group * (contextLength + 16)
+    scores = try room(Float.self, scoresPerWorker * workerCount)
+    slotLists = try room(UInt32.self, batchLimit * (contextLength + batchLimit))
+    topIndices = try room(UInt32.self, Self.topLimit)
+    topValues = try room(Float.self, Self.topLimit)
+    tiles = try ActivationTiles(
+      columnLimit: batchLimit, colsMax: max(width, shape.queryLength, shape.feedForwardLength))
+    self.storage = storage
+  }
+}

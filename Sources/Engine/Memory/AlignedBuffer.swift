@@ -1,0 +1,75 @@
+#if canImport(Glibc)
+  import Glibc
+#endif
+
+/// Zeroed memory aligned to cache lines, freed with its owner.
+///
+/// Pages are not touched before they are used, so capacity costs address space only.
+@safe final class AlignedBuffer: @unchecked Sendable {
+  // unchecked: the pointer never changes; who writes where is decided by the forward pass, whose
+  // worker threads write disjoint ranges between barriers.
+  private let base: UnsafeMutableRawPointer
+  let sizeBytes: Int
+
+  init(sizeBytes: Int, for what: String) throws(EngineError) {
+    self.sizeBytes = max(sizeBytes, 64)
+    let mapped = unsafe mmap(
+      nil, self.sizeBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+      0)
+    guard let mapped = unsafe mapped, unsafe mapped != MAP_FAILED else {
+      throw .outOfMemory(what: what, sizeBytes: sizeBytes)
+    }
+    unsafe base = mapped
+  }
+
+  deinit { unsafe munmap(base, sizeBytes) }
+
+  /// Asks for large pages: fewer address translations while streaming through weights.
+  func adviseHugePages() { unsafe madvise(base, sizeBytes, MADV_HUGEPAGE) }
+
+  /// The whole buffer as elements of a plain type.
+  func view<Element: BitwiseCopyable>(as type: Element.Type) -> MemoryView<Element> {
+    unsafe MemoryView(
+      base: base.assumingMemoryBound(to: type),
+      count: sizeBytes / MemoryLayout<Element>.stride)
+  }
+}
+
+/// A range of an ``AlignedBuffer`` whose bounds are checked when it is taken and on each access.
+///
+/// The owner of the buffer outlives its views: both live in the same object.
+@safe struct MemoryView<Element: BitwiseCopyable>: @unchecked Sendable {
+  // unchecked: see AlignedBuffer.
+  let base: UnsafeMutablePointer<Element>
+  let count: Int
+
+  subscript(index: Int) -> Element {
+    get {
+      precondition(index >= 0 && index < count, "element \(index) of \(count)")
+      return unsafe base[index]
+    }
+    nonmutating set {
+      precondition(index >= 0 && index < count, "element \(index) of \(count)")
+      unsafe base[index] = newValue
+    }
+  }
+
+  /// The `count` elements from `start` on.
+  func range(_ start: Int, _ count: Int) -> MemoryView {
+    precondition(
+      start >= 0 && count >= 0 && start <= self.count - count,
+      "elements \(start) to \(start + count) of \(self.count)")
+    return unsafe MemoryView(base: base + start, count: count)
+  }
+
+  /// The elements as a span, for readers outside the engine.
+  func withSpan<Result>(_ body: (Span<Element>) -> Result) -> Result {
+    let buffer = unsafe UnsafeBufferPointer(start: base, count: count)
+    return unsafe body(buffer.span)
+  }
+
+  func copy(from source: MemoryView) {
+    precondition(source.count == count, "copying \(source.count) elements to \(count)")
+    unsafe base.update(from: source.base, count: count)
+  }
+}

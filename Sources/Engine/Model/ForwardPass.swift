@@ -1,0 +1,227 @@
+/// One pass through the model, seen by every worker thread.
+///
+/// All state is views of the engine's arena and the cache; workers write disjoint ranges between
+/// barriers. Which worker computes an element never changes how it is computed.
+struct ForwardPass: Sendable {
+  let model: Model
+  let arena: ActivationArena
+  let rotary: RotaryTable
+  let tokens: [Int]
+  /// Logical position of each node.
+  let positions: [Int]
+  /// Cache row of each node.
+  let slots: [UInt32]
+  /// Cache row of every position that each node attends to, itself last.
+  let slotLists: [MemoryView<UInt32>]
+  let cacheKeys: [MemoryView<Float>]
+  let cacheValues: [MemoryView<Float>]
+  let logitNodes: [Int]
+
+  private var shape: ModelShape { model.shape }
+  private var kernels: Kernels { model.kernels }
+  private var count: Int { tokens.count }
+
+  /// Called by every worker at once.
+  func run(_ worker: WorkerContext) {
+    let width = shape.embeddingLength
+    for node in worker.share(of: count) {
+      model.weights.embed(tokens[node], into: arena.residual.range(node * width, width))
+    }
+    for (index, layer) in model.weights.layers.enumerated() {
+      attend(layer, index: index, worker)
+      feedForward(layer, worker)
+    }
+    computeLogits(worker)
+  }
+
+  private func attend(_ layer: LayerWeights, index: Int, _ worker: WorkerContext) {
+    let width = shape.embeddingLength
+    let queryLength = shape.queryLength
+    let keyValueLength = shape.keyValueLength
+    let stride = queryLength + 2 * keyValueLength
+    for node in worker.share(of: count) {
+      let input = arena.normed.range(node * width, width)
+      kernels.rmsNorm(
+        arena.residual.range(node * width, width), weight: layer.attentionNorm,
+        epsilon: shape.normEpsilon, out: input)
+      fillTile(input, column: node, columnCount: count, for: layer.queryKeyValue)
+    }
+    worker.barrier()
+    multiply(
+      layer.queryKeyValue, input: arena.normed, columnCount: count, out: arena.queryKeyValue,
+      worker)
+    worker.barrier()
+    for node in worker.share(of: count) {
+      let row = arena.queryKeyValue.range(node * stride, stride)
+      // Queries and keys stand side by side, heads of one length: rotated in one go.
+      kernels.ropeAdjacent(
+        row.range(0, queryLength + keyValueLength), headLength: shape.headLength,
+        cosines: rotary.cosines(positions[node]), sines: rotary.sines(positions[node]))
+      let slot = Int(slots[node]) * keyValueLength
+      cacheKeys[index].range(slot, keyValueLength).copy(
+        from: row.range(queryLength, keyValueLength))
+      cacheValues[index].range(slot, keyValueLength).copy(
+        from: row.range(queryLength + keyValueLength, keyValueLength))
+    }
+    worker.barrier()
+    attendHeads(layer: index, stride: stride, worker)
+    worker.barrier()
+    for node in worker.share(of: count) {
+      let input = arena.attended.range(node * queryLength, queryLength)
+      fillTile(input, column: node, columnCount: count, for: [layer.attentionOutput])
+    }
+    worker.barrier()
+    multiply(
+      [layer.attentionOutput], input: arena.attended, columnCount: count, out: arena.update,
+      worker)
+    worker.barrier()
+  }
+
+  private func attendHeads(layer: Int, stride: Int, _ worker: WorkerContext) {
+    let headLength = shape.headLength
+    let group = shape.headCount / shape.keyValueHeadCount * headLength
+    let keys = cacheKeys[layer]
+    let values = cacheValues[layer]
+    let scores = arena.scores.range(
+      worker.index * arena.scoresPerWorker, arena.scoresPerWorker)
+    for item in worker.share(of: count * shape.keyValueHeadCount) {
+      let (node, head) = item.quotientAndRemainder(dividingBy: shape.keyValueHeadCount)
+      let start = head * headLength
+      kernels.attention(
+        query: arena.queryKeyValue.range(node * stride + head * group, group),
+        keys: keys.range(start, keys.count - start),
+        values: values.range(start, values.count - start), rowStride: shape.keyValueLength,
+        slots: slotLists[node], headLength: headLength, scale: shape.attentionScale,
+        scores: scores,
+        out: arena.attended.range(node * shape.queryLength + head * group, group))
+    }
+  }
+
+  private func feedForward(_ layer: LayerWeights, _ worker: WorkerContext) {
+    let width = shape.embeddingLength
+    let inner = shape.feedForwardLength
+    for node in worker.share(of: count) {
+      let residual = arena.residual.range(node * width, width)
+      kernels.add(arena.update.range(node * width, width), to: residual)
+      let input = arena.normed.range(node * width, width)
+      kernels.rmsNorm(
+        residual, weight: layer.feedForwardNorm, epsilon: shape.normEpsilon, out: input)
+      fillTile(input, column: node, columnCount: count, for: layer.gateUp)
+    }
+    worker.barrier()
+    multiply(
+      layer.gateUp, input: arena.normed, columnCount: count, out: arena.gateUp, worker)
+    worker.barrier()
+    for node in worker.share(of: count) {
+      let input = arena.activated.range(node * inner, inner)
+      kernels.siluMultiply(
+        gate: arena.gateUp.range(node * 2 * inner, inner),
+        up: arena.gateUp.range((node * 2 + 1) * inner, inner), out: input)
+      fillTile(input, column: node, columnCount: count, for: [layer.down])
+    }
+    worker.barrier()
+    multiply(
+      [layer.down], input: arena.activated, columnCount: count, out: arena.update, worker)
+    worker.barrier()
+    for node in worker.share(of: count) {
+      kernels.add(
+        arena.update.range(node * width, width), to: arena.residual.range(node * width, width))
+    }
+  }
+
+  private func computeLogits(_ worker: WorkerContext) {
+    guard !logitNodes.isEmpty else { return }
+    let width = shape.embeddingLength
+    let output = [model.weights.output]
+    // Rows move to the front, so the residual stream must be complete.
+    worker.barrier()
+    for row in worker.share(of: logitNodes.count) {
+      let input = arena.normed.range(row * width, width)
+      kernels.rmsNorm(
+        arena.residual.range(logitNodes[row] * width, width), weight: model.weights.outputNorm,
+        epsilon: shape.normEpsilon, out: input)
+      fillTile(input, column: row, columnCount: logitNodes.count, for: output)
+    }
+    worker.barrier()
+    multiply(
+      output, input: arena.normed, columnCount: logitNodes.count, out: arena.logits, worker)
+  }
+
+  // MARK: products
+
+  /// Columns of tile `index` when `columnCount` columns are spread evenly over as few tiles as
+  /// possible.
+  private func tileColumns(_ index: Int, of tileCount: Int, columnCount: Int) -> Range<Int> {
+    columnCount * index / tileCount..<columnCount * (index + 1) / tileCount
+  }
+
+  private func tileCount(for columnCount: Int) -> Int {
+    (columnCount + kernels.tileColumnsMax - 1) / kernels.tileColumnsMax
+  }
+
+  /// Puts one activation vector where the products of `layers` will read it.
+  private func fillTile(
+    _ input: MemoryView<Float>, column: Int, columnCount: Int, for layers: [LinearLayer]
+  ) {
+    let tiles = tileCount(for: columnCount)
+    let index = ((column + 1) * tiles - 1) / columnCount
+    let columns = tileColumns(index, of: tiles, columnCount: columnCount)
+    let tile = arena.tiles.tile(
+      first: columns.lowerBound, count: columns.count, cols: input.count)
+    var wantsQuantized = false
+    var wantsFloats = false
+    for case .packed(let matrix) in layers {
+      if matrix.takesQuantizedActivations { wantsQuantized = true } else { wantsFloats = true }
+    }
+    if wantsQuantized {
+      kernels.quantize(input, into: tile, column: column - columns.lowerBound)
+    }
+    if wantsFloats { tile.store(input, column: column - columns.lowerBound) }
+  }
+
+  /// Multiplies the filled columns with each layer; outputs stand side by side in rows of `out`.
+  private func multiply(
+    _ layers: [LinearLayer], input: MemoryView<Float>, columnCount: Int, out: MemoryView<Float>,
+    _ worker: WorkerContext
+  ) {
+    let stride = layers.reduce(0) { $0 + $1.rows }
+    var offset = 0
+    for layer in layers {
+      let target = out.range(offset, out.count - offset)
+      switch layer {
+      case .packed(let matrix):
+        multiply(matrix, columnCount: columnCount, out: target, outStride: stride, worker)
+      case .dense(let matrix):
+        if worker.index == 0 {
+          matrix.multiply(input, columnCount: columnCount, out: target, outStride: stride)
+        }
+      }
+      offset += layer.rows
+    }
+  }
+
+  private func multiply(
+    _ matrix: PackedMatrix, columnCount: Int, out: MemoryView<Float>, outStride: Int,
+    _ worker: WorkerContext
+  ) {
+    let panels = worker.share(of: matrix.panelCount)
+    let tiles = tileCount(for: columnCount)
+    var first = panels.lowerBound
+    while first < panels.upperBound {
+      // Few enough panels that they stay in the cache while all tiles go over them.
+      let last =
+        tiles == 1 ? panels.upperBound : min(panels.upperBound, first + matrix.panelsPerChunk)
+      for index in 0..<tiles {
+        let columns = tileColumns(index, of: tiles, columnCount: columnCount)
+        kernels.matmul(
+          matrix, panels: first..<last,
+          tile: arena.tiles.tile(
+            first: columns.lowerBound, count: columns.count, cols: matrix.cols),
+          out: out.range(
+            columns.lowerBound * outStride, out.count - columns.lowerBound * outStride),
+          outStride: outStride)
+      }
+      first = last
+    }
+  }
+}

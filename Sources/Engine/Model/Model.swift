@@ -1,0 +1,61 @@
+package import GGUF
+package import InferenceTypes
+
+/// A loaded model: weights and shape, shared by every engine and thread of the process.
+package final class Model: Sendable {
+  package let shape: ModelShape
+  package let backend: Backend
+  /// The arithmetic in use.
+  package let kernels: Kernels
+  /// BLAKE2b fingerprint of the model file; see ``GGUFFile/fingerprint``.
+  package let fingerprint: [UInt8]
+  /// Bytes of weights held in memory beside the mapped file.
+  package var sizeBytes: Int { weights.sizeBytes }
+  let weights: Weights
+
+  /// - Parameters:
+  ///   - kernels: arithmetic to use; the fastest of this machine unless told.
+  ///   - progress: called with the share of the weights loaded, 0...1.
+  /// - Throws: ``EngineError`` where the file is not a model this engine runs.
+  package init(
+    file: GGUFFile, backend: Backend = .native, kernels: Kernels = .best,
+    progress: (Double) -> Void = { _ in }
+  ) throws(EngineError) {
+    shape = try ModelShape(file: file)
+    self.backend = backend
+    self.kernels = kernels
+    weights = try Weights(file: file, shape: shape, backend: backend, progress: progress)
+    fingerprint = file.fingerprint
+  }
+}
+
+/// What one forward pass evaluates.
+package struct ForwardBatch: Sendable {
+  /// One per node.
+  package var tokens: [TokenID] = []
+  /// Index of each node's parent in the batch, smaller than its own; -1 continues the committed
+  /// positions.
+  package var parents: [Int] = []
+  /// Indices of the nodes whose logits are wanted, ascending.
+  package var logitNodes: [Int] = []
+
+  package init() {}
+
+  /// A chain after the committed positions.
+  package init(chain tokens: [TokenID], logits: LogitRows) {
+    self.tokens = tokens
+    parents = Array(-1..<tokens.count - 1)
+    switch logits {
+    case .all: logitNodes = Array(tokens.indices)
+    case .last: logitNodes = tokens.isEmpty ? [] : [tokens.count - 1]
+    case .none: logitNodes = []
+    }
+  }
+
+  /// Which nodes of a chain want logits.
+  package enum LogitRows: Sendable {
+    case all
+    case last
+    case none
+  }
+}

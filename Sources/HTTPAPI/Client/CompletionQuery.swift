@@ -1,0 +1,85 @@
+package import InferenceTypes
+
+/// What a client asks of a completion endpoint.
+package struct CompletionQuery: Sendable {
+  /// What the text continues.
+  package enum Prompt: Sendable {
+    case text(String)
+    case tokens([TokenID])
+    /// Goes to the chat endpoint.
+    case chat([ChatTurn])
+  }
+
+  package var prompt: Prompt
+  /// Its `seed` and `penaltyWindow` are not sent: the seed has its own field, the window none.
+  package var sampling = SamplingParameters()
+  /// `nil` lets the server draw one, told in ``CompletionResult/seed``.
+  package var seed: UInt64?
+  /// `nil` goes on to the end of the context.
+  package var tokenLimit: Int?
+  package var stopStrings: [String] = []
+  package var ignoresEndOfSequence = false
+  /// Asks for the token ids beside the text.
+  package var returnsTokens = false
+  /// Text arrives piece by piece; otherwise at once.
+  package var streams = true
+
+  package init(prompt: Prompt) { self.prompt = prompt }
+}
+
+extension CompletionQuery {
+  var path: String {
+    if case .chat = prompt { "/v1/chat/completions" } else { "/v1/completions" }
+  }
+
+  /// The request's body.
+  var body: JSONValue {
+    var members = [
+      promptMember,
+      JSONMember(name: "temperature", value: .number(Double(sampling.temperature))),
+      JSONMember(name: "top_k", value: .integer(sampling.topK)),
+      JSONMember(name: "top_p", value: .number(Double(sampling.topP))),
+      JSONMember(name: "min_p", value: .number(Double(sampling.minP))),
+      JSONMember(name: "repeat_penalty", value: .number(Double(sampling.repetitionPenalty))),
+      JSONMember(name: "frequency_penalty", value: .number(Double(sampling.frequencyPenalty))),
+      JSONMember(name: "presence_penalty", value: .number(Double(sampling.presencePenalty))),
+      JSONMember(
+        name: "logit_bias",
+        value: .array(
+          sampling.logitBias.map { entry in
+            [
+              .integer(Int(entry.token.rawValue)),
+              entry.bias == -.infinity ? false : .number(Double(entry.bias)),
+            ]
+          })),
+      JSONMember(name: "stop", value: .array(stopStrings.map(JSONValue.string))),
+      JSONMember(name: "ignore_eos", value: .boolean(ignoresEndOfSequence)),
+      JSONMember(name: "return_tokens", value: .boolean(returnsTokens)),
+      JSONMember(name: "stream", value: .boolean(streams)),
+    ]
+    if let seed {
+      members.append(JSONMember(name: "seed", value: .integer(Int(bitPattern: UInt(seed)))))
+    }
+    if let tokenLimit {
+      members.append(JSONMember(name: "max_tokens", value: .integer(tokenLimit)))
+    }
+    if streams {
+      members.append(JSONMember(name: "stream_options", value: ["include_usage": true]))
+    }
+    return .object(members)
+  }
+
+  private var promptMember: JSONMember {
+    switch prompt {
+    case .text(let text): JSONMember(name: "prompt", value: .string(text))
+    case .tokens(let tokens):
+      JSONMember(
+        name: "prompt", value: [.array(tokens.map { .integer(Int($0.rawValue)) })])
+    case .chat(let turns):
+      JSONMember(
+        name: "messages",
+        value: .array(
+          turns.map { ["role": .string($0.role.rawValue), "content": .string($0.content)] }))
+    }
+  }
+}

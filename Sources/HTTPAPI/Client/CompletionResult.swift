@@ -1,0 +1,66 @@
+package import Cluster
+package import InferenceTypes
+
+/// A whole answer of a completion endpoint.
+package struct CompletionResult: Sendable, Equatable {
+  package var text = ""
+  /// Ids of the text, if ``CompletionQuery/returnsTokens`` asked for them.
+  package var tokens: [TokenID] = []
+  /// Counters and times as the server told them.
+  package var summary = GenerationSummary()
+  package var model = ""
+  /// Repeats the text when it is sent with the same request.
+  package var seed: UInt64?
+
+  package init() {}
+}
+
+extension CompletionResult {
+  /// Takes over what a body or chunk tells.
+  ///
+  /// - Returns: the new text.
+  mutating func merge(_ value: JSONValue) -> String {
+    if let model = value["model"]?.string { self.model = model }
+    if let seed = value["seed"]?.exactInteger { self.seed = UInt64(UInt(bitPattern: seed)) }
+    var piece = ""
+    if let choice = value["choices"]?.array?.first {
+      piece =
+        choice["text"]?.string ?? choice["delta"]?["content"]?.string
+        ?? choice["message"]?["content"]?.string ?? ""
+      tokens += (choice["tokens"]?.array ?? []).compactMap { id in
+        id.exactInteger.flatMap { UInt32(exactly: $0) }.map { TokenID($0) }
+      }
+      if let reason = choice["finish_reason"]?.string.flatMap({ FinishReason(rawValue: $0) }) {
+        summary.finishReason = reason
+      }
+    }
+    if let usage = value["usage"] { mergeUsage(usage) }
+    if let timings = value["timings"] { mergeTimings(timings) }
+    text += piece
+    return piece
+  }
+
+  private mutating func mergeUsage(_ usage: JSONValue) {
+    if let count = usage["prompt_tokens"]?.exactInteger { summary.promptTokenCount = count }
+    if let count = usage["completion_tokens"]?.exactInteger {
+      summary.completionTokenCount = count
+    }
+    if let count = usage["prompt_tokens_details"]?["cached_tokens"]?.exactInteger {
+      summary.cachedTokenCount = count
+    }
+  }
+
+  private mutating func mergeTimings(_ timings: JSONValue) {
+    if let count = timings["draft_n"]?.exactInteger { summary.draftTokenCount = count }
+    if let count = timings["draft_n_accepted"]?.exactInteger { summary.acceptedTokenCount = count }
+    if let count = timings["verify_n"]?.exactInteger { summary.verifyStepCount = count }
+    if let time = Self.duration(timings["prompt_ms"]) { summary.promptDuration = time }
+    if let time = Self.duration(timings["predicted_ms"]) { summary.decodeDuration = time }
+  }
+
+  /// `nil` also where the number is too large to be a time.
+  private static func duration(_ milliseconds: JSONValue?) -> Duration? {
+    guard let value = milliseconds?.double, (0...1e12).contains(value) else { return nil }
+    return .nanoseconds(Int64((value * 1e6).rounded()))
+  }
+}

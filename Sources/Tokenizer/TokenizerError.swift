@@ -1,0 +1,84 @@
+package import GGUF
+
+/// Why a model file gives no tokenizer or no chat template, or a conversation cannot be rendered.
+package enum TokenizerError: Error, Equatable, Sendable {
+  /// Metadata that is missing or of the wrong type.
+  case metadata(GGUFError)
+  /// `tokenizer.ggml.model` is not `gpt2`.
+  case unsupportedModel(String)
+  /// `tokenizer.ggml.pre` names no splitting rules known here.
+  case unsupportedPreTokenizer(String)
+  /// An empty vocabulary, or one larger than token ids reach.
+  case vocabularySize(Int)
+  /// As many types as tokens are needed.
+  case tokenTypeCount(expected: Int, found: Int)
+  /// A token type with no meaning.
+  case unknownTokenType(token: Int, type: Int)
+  /// Two tokens of the same text.
+  case duplicateToken(first: Int, second: Int, text: String)
+  /// A token of type byte whose text is not of the form `<0x2A>`.
+  case invalidByteToken(token: Int, text: String)
+  /// A merge that is not two texts with a space between.
+  case invalidMerge(index: Int, text: String)
+  /// A merge of, or into, something that is not in the vocabulary.
+  case mergeOutsideVocabulary(index: Int, text: String)
+  /// A special token that is not in the vocabulary.
+  case specialTokenOutOfRange(key: String, token: Int, vocabularyCount: Int)
+
+  /// The file has no chat template.
+  case missingChatTemplate
+  /// A chat template other than ChatML.
+  case unsupportedChatTemplate
+  /// A conversation without messages.
+  case noMessages
+  /// A role that could be mistaken for markup.
+  case invalidRole(String)
+  /// Markup of the chat template that is not one control token, so that message contents could
+  /// imitate it.
+  case markupIsNotControlToken(String)
+}
+
+extension TokenizerError: CustomStringConvertible {
+  package var description: String {
+    switch self {
+    case .metadata(let error): error.description
+    case .unsupportedModel(let name):
+      """
+      tokenizer model "\(name)" is not supported; supported is "gpt2" (byte-level byte pair encoding)
+      """
+    case .unsupportedPreTokenizer(let name):
+      """
+      pre-tokenizer "\(name)" is not supported; supported are \
+      \(PreTokenizer.supportedNames.joined(separator: ", "))
+      """
+    case .vocabularySize(let count):
+      "a vocabulary of \(count) tokens; it must have 1 to \(BytePairTokenizer.vocabularyCountMax)"
+    case .tokenTypeCount(let expected, let found):
+      "tokenizer.ggml.token_type has \(found) entries; the vocabulary has \(expected) tokens"
+    case .unknownTokenType(let token, let type):
+      "token \(token) has type \(type); known are 1 to 6"
+    case .duplicateToken(let first, let second, let text):
+      "tokens \(first) and \(second) have the same text \"\(text)\""
+    case .invalidByteToken(let token, let text):
+      "token \(token) of type byte is \"\(text)\"; it must have the form <0x2A>"
+    case .invalidMerge(let index, let text):
+      "merge \(index) is \"\(text)\"; it must be two texts with one space between"
+    case .mergeOutsideVocabulary(let index, let text):
+      "merge \(index), \"\(text)\": both sides and the result must be in the vocabulary"
+    case .specialTokenOutOfRange(let key, let token, let vocabularyCount):
+      "\(key) is \(token); the vocabulary has \(vocabularyCount) tokens"
+    case .missingChatTemplate:
+      "the file has no tokenizer.chat_template; a ChatML template is needed to chat with it"
+    case .unsupportedChatTemplate:
+      """
+      the chat template of the file is not supported; supported are ChatML templates, which have \
+      \(ChatTemplate.messageStart) and \(ChatTemplate.messageEnd)
+      """
+    case .noMessages: "the conversation has no messages; at least one is needed"
+    case .invalidRole(let role):
+      "role \"\(role)\" is not supported; a role has 1 to 64 ASCII letters, digits, _ or -"
+    case .markupIsNotControlToken(let text):
+      "\(text) of the chat template is not a control token of the vocabulary"
+    }
+  }
+}

@@ -1,0 +1,80 @@
+package import InferenceTypes
+
+/// Starts a session at a verifier, or takes over one that a lost verifier had begun.
+package struct OpenSession: Sendable, Equatable {
+  /// At least one token. Prompt and decided tokens: ``Limits/contextLengthMax`` together.
+  package var prompt: [TokenID]
+  /// Tokens generated already, in order; the verifier goes on after them.
+  package var decided: [TokenID] = []
+  package var sampling: SamplingParameters
+  /// Upper bound of generated tokens, decided ones included; `nil` where there is none.
+  package var tokenLimit: Int?
+  /// The text ends with the first of these.
+  package var endTokens: [TokenID] = []
+  /// Goes on past end tokens.
+  package var ignoresEnd = false
+  /// Where drafts may come from. Empty means decoding without drafts.
+  package var draftOrigins = Set(DraftOrigin.allCases)
+
+  package init(prompt: [TokenID], sampling: SamplingParameters) {
+    self.prompt = prompt
+    self.sampling = sampling
+  }
+}
+
+/// Newly decided tokens of a session.
+package struct SessionTokens: Sendable, Equatable {
+  /// Index of the first token, counted from the first generated one.
+  package var firstIndex: Int
+  /// Empty only together with an ending.
+  package var tokens: [TokenID]
+  /// Present in the last message of a session.
+  package var ending: SessionEnding?
+
+  package init(firstIndex: Int, tokens: [TokenID], ending: SessionEnding? = nil) {
+    self.firstIndex = firstIndex
+    self.tokens = tokens
+    self.ending = ending
+  }
+}
+
+/// How a session ended, and what it took.
+package struct SessionEnding: Sendable, Equatable {
+  package var finishReason: FinishReason
+  package var statistics: SessionStatistics
+
+  package init(finishReason: FinishReason, statistics: SessionStatistics) {
+    self.finishReason = finishReason
+    self.statistics = statistics
+  }
+}
+
+/// Counters and times of one session at one verifier. Durations travel as whole nanoseconds.
+package struct SessionStatistics: Sendable, Equatable {
+  package var promptDuration = Duration.zero
+  package var decodeDuration = Duration.zero
+  /// Prompt tokens whose keys and values were reused.
+  package var cachedTokenCount = 0
+  /// Forward passes of the target after the prompt.
+  package var verifyStepCount = 0
+  /// Draft tokens that were verified.
+  package var drafted = OriginCounts()
+  /// Verified draft tokens that were right: at most ``drafted``, origin by origin.
+  package var accepted = OriginCounts()
+
+  package init() {}
+}
+
+/// One count for each draft origin.
+package struct OriginCounts: Sendable, Equatable {
+  private(set) var values = [Int](repeating: 0, count: DraftOrigin.allCases.count)
+
+  package init() {}
+
+  package subscript(origin: DraftOrigin) -> Int {
+    get { values[Int(origin.rawValue)] }
+    set { values[Int(origin.rawValue)] = newValue }
+  }
+
+  package var total: Int { values.reduce(0, +) }
+}

@@ -1,0 +1,374 @@
+import Decoding
+import InferenceTypes
+import Testing
+
+/// A target that repeats a fixed text, whatever was decided before.
+private struct Recitation {
+  var text: [TokenID]
+  var vocabularyCount: Int
+
+  func row(position: Int) -> [Float] {
+    var row = [Float](repeating: 0, count: vocabularyCount)
+    row[Int(text[position % text.count].rawValue)] = 20
+    return row
+  }
+
+  /// Decodes `count` tokens; returns the tokens per step over the positions of `measured`.
+  func run(
+    count: Int, measured: Range<Int>, sources: inout LocalSources, temperature: Float = 0,
+    limit: Int = 16, costs: VerifyCosts = .assumed
+  ) throws -> (rate: Double, lastBatch: Int) {
+    var sampling = SamplingParameters()
+    sampling.temperature = temperature
+    var configuration = VerifierSession.Configuration(
+      prompt: [text[0]], sampling: sampling, contextLength: 10_000,
+      vocabularyCount: vocabularyCount)
+    configuration.tokenLimit = count
+    var session = try VerifierSession(configuration)
+    var steps = 0
+    var tokens = 0
+    var lastBatch = 0
+    while session.finish == nil {
+      let batch = session.nextBatch(sources: &sources, costs: costs, limit: limit)
+      lastBatch = batch.count
+      var logits: [Float] = []
+      var top: [TokenLogit] = []
+      for position in batch.positions {
+        let row = row(position: position + 1)
+        logits += row
+        top += topEntries(row, count: 8)
+      }
+      let outcome = session.conclude(
+        batch, logits: logits.span, top: top.span, topCount: 8, sources: &sources)
+      if measured.contains(outcome.fromPosition) {
+        steps += 1
+        tokens += outcome.tokens.count
+      }
+    }
+    return (Double(tokens) / Double(max(1, steps)), lastBatch)
+  }
+}
+
+private func randomText(_ count: Int, over vocabularyCount: Int, seed: UInt64) -> [TokenID] {
+  var random = SmallRandom(seed)
+  return (0..<count).map { _ in TokenID(UInt32(random.below(vocabularyCount))) }
+}
+
+@Suite struct LocalSourcesTests {
+  @Test func aLoopIsDraftedFromTrigramsAfterTwoPeriods() throws {
+    var sources = LocalSources(trigram: TrigramStore())
+    let target = Recitation(text: [4, 5, 6], vocabularyCount: 10)
+    // Two periods end at position 7.
+    let (rate, _) = try target.run(count: 60, measured: 8..<50, sources: &sources)
+    #expect(rate >= 4)
+  }
+
+  @Test func trigramsAloneAnswerWithoutASearch() throws {
+    var sources = LocalSources(trigram: TrigramStore(iterationCount: 0))
+    let target = Recitation(text: [4, 5, 6], vocabularyCount: 10)
+    let (rate, _) = try target.run(count: 60, measured: 8..<50, sources: &sources)
+    #expect(rate >= 4)
+  }
+
+  @Test(arguments: [0, 0.8] as [Float])
+  func aTextSeenOnceIsRecycled(temperature: Float) throws {
+    var sources = LocalSources(recycling: TokenRecycling(vocabularyCount: 200))
+    let target = Recitation(text: randomText(300, over: 200, seed: 1), vocabularyCount: 200)
+    let (cold, _) = try target.run(
+      count: 298, measured: 0..<290, sources: &sources, temperature: temperature)
+    let (warm, _) = try target.run(
+      count: 298, measured: 0..<290, sources: &sources, temperature: temperature)
+    #expect(cold < 2)
+    #expect(warm > 2)
+    #expect(warm > 1.5 * cold)
+  }
+
+  @Test func aWrongSourceSoonGetsNoBudget() throws {
+    // Every token is new: what follows is never what followed before.
+    let vocabularyCount = 400
+    let steps = randomText(400, over: 7, seed: 2)
+    var position = 0
+    let text = steps.map { step in
+      position = (position + 1 + Int(step.rawValue) * 53) % vocabularyCount
+      return TokenID(UInt32(position))
+    }
+    var sources = LocalSources(vocabularyCount: vocabularyCount)
+    sources.observe(prompt: randomText(4000, over: vocabularyCount, seed: 3))
+    let target = Recitation(text: text, vocabularyCount: vocabularyCount)
+    let (_, lastBatch) = try target.run(count: 120, measured: 0..<1, sources: &sources)
+    #expect(lastBatch == 1)
+  }
+
+  @Test func aLyingDrafterSoonGetsNoBudget() throws {
+    let model = ToyModel(vocabularyCount: 50, seed: 6)
+    let configuration = model.configuration(temperature: 0, tokenLimit: 60)
+    let text = try model.plain(configuration).tokens
+    var session = try VerifierSession(configuration)
+    var sources = LocalSources.none
+    var id: UInt32 = 0
+    var sizes: [Int] = []
+    while session.finish == nil {
+      let wrong = TokenID((text[session.generatedCount].rawValue + 1) % 50)
+      for depth in 0..<4 {
+        id += 1
+        session.receive(
+          [
+            DraftNode(
+              id: NodeID(rawValue: id), parent: depth == 0 ? .none : NodeID(rawValue: id - 1),
+              token: wrong, score: 0)
+          ], anchor: session.truth.count, link: 0)
+      }
+      let batch = session.nextBatch(sources: &sources, costs: .assumed, limit: 16)
+      sizes.append(batch.count)
+      _ = model.step(&session, batch, sources: &sources)
+    }
+    #expect(sizes[0] == 5)
+    #expect(sizes[20...].allSatisfy { $0 == 1 })
+  }
+
+  @Test func aFloodingDrafterIsHeldToTheLimit() throws {
+    let model = ToyModel(vocabularyCount: 50, seed: 6)
+    var configuration = model.configuration(temperature: 0, tokenLimit: 40)
+    configuration.pendingNodeMax = 500
+    let expected = try model.plain(configuration).tokens
+    var session = try VerifierSession(configuration)
+    var sources = LocalSources.none
+    var random = SmallRandom(1)
+    var id: UInt32 = 0
+    while session.finish == nil {
+      var nodes: [DraftNode] = []
+      for _ in 0..<3000 {
+        id += 1
+        let parent = random.below(2) == 0 ? 0 : id - 1 - UInt32(random.below(Int(min(id, 40))))
+        nodes.append(
+          DraftNode(
+            id: NodeID(rawValue: id), parent: NodeID(rawValue: parent),
+            token: TokenID(UInt32(random.below(50))), score: -0.01))
+      }
+      session.receive(nodes, anchor: session.truth.count, link: 0)
+      #expect(session.pendingCount <= 500)
+      let batch = session.nextBatch(sources: &sources, costs: freeOfCost, limit: 16)
+      _ = model.step(&session, batch, sources: &sources)
+    }
+    #expect(Array(session.truth[3...]) == expected)
+    #expect(session.receptionCount(.refused) > 1000)
+  }
+
+  @Test func estimatesBecomeTheObservedRates() throws {
+    // Two thirds of what the source claims at 0.9 is right.
+    var table = HitRateTable(cellCount: HitRateTable.binCount)
+    let cell = HitRateTable.bin(0.9)
+    for trial in 0..<300 {
+      table.record(cell: cell, claimed: 0.9, isHit: trial % 3 != 0)
+    }
+    #expect(abs(table.estimate(cell: cell, claimed: 0.9) - 0.667) < 0.02)
+    for _ in 0..<12 { table.record(cell: 0, claimed: 0.005, isHit: false) }
+    #expect(table.estimate(cell: 0, claimed: 0.005) < 0.002)
+  }
+
+  @Test(arguments: [0, 0.8] as [Float])
+  func expectedCountsComeTrue(temperature: Float) throws {
+    var sources = LocalSources(vocabularyCount: 12)
+    var expected: Float = 0
+    var emitted = 0
+    var steps = 0
+    for seed in 0..<18 as Range<UInt64> {
+      let model = ToyModel(vocabularyCount: 12, memory: 2, sharpness: 6, seed: 1)
+      let configuration = model.configuration(
+        temperature: temperature, seed: seed, tokenLimit: 100)
+      var session = try VerifierSession(configuration)
+      while session.finish == nil {
+        let batch = session.nextBatch(sources: &sources, costs: .assumed, limit: 16)
+        let outcome = model.step(&session, batch, sources: &sources, topCount: 8)
+        guard seed >= 8 else { continue }
+        expected += batch.expectedCount
+        emitted += outcome.tokens.count
+        steps += 1
+      }
+    }
+    #expect(abs(Double(expected) / Double(emitted) - 1) < 0.12)
+    #expect(Double(emitted) / Double(steps) > 3)
+  }
+
+  @Test func draftsNeverChangeTheTextOfSharedSources() throws {
+    var sources = LocalSources(vocabularyCount: 5)
+    for seed in 0..<20 as Range<UInt64> {
+      let model = ToyModel(memory: 2, seed: seed / 10)
+      let configuration = model.configuration(
+        temperature: seed % 2 == 0 ? 0 : 0.7, seed: seed, tokenLimit: 80)
+      let expected = try model.plain(configuration).tokens
+      var session = try VerifierSession(configuration)
+      while session.finish == nil {
+        let batch = session.nextBatch(sources: &sources, costs: .assumed, limit: 16)
+        _ = model.step(&session, batch, sources: &sources)
+      }
+      #expect(Array(session.truth[3...]) == expected)
+      if seed >= 15 { #expect(session.statistics.stepCount < 55) }
+    }
+  }
+}
+
+@Suite struct TrigramStoreTests {
+  @Test func weightsGrowByTheIncrementUpToTheCap() {
+    var store = TrigramStore()
+    store.observe([1, 2, 3, 1, 2, 4])
+    #expect(abs(store.weight(1, 2, 3) - 0.04) < 1e-6)
+    #expect(abs(store.weight(1, 2, 4) - 0.04) < 1e-6)
+    #expect(abs(store.weight(2, 3, 1) - 0.04) < 1e-6)
+    #expect(store.weight(2, 4, 1) == 0)
+    store.observe(endOf: [9, 9] + [TokenID](repeating: 7, count: 5) + [1, 2, 3])
+    #expect(abs(store.weight(1, 2, 3) - 0.08) < 1e-6)
+    #expect(abs(store.weight(7, 7, 7) - 0.12) < 1e-6)
+    for _ in 0..<100 { store.observe([1, 2, 3]) }
+    #expect(abs(store.weight(1, 2, 3) - 3) < 1e-5)
+    #expect(abs(store.weight(1, 2, 4) - 0.04) < 1e-6)
+  }
+
+  @Test func onlyTheLastSixteenTokensAreReinforced() {
+    var store = TrigramStore()
+    let text = (0..<20).map { TokenID(UInt32($0)) }
+    store.observe(endOf: text)
+    #expect(store.weight(3, 4, 5) == 0)
+    #expect(store.weight(4, 5, 6) > 0)
+    #expect(store.weight(17, 18, 19) > 0)
+  }
+
+  @Test func theLightestSuccessorMakesRoom() {
+    var store = TrigramStore()
+    for token in 0..<40 as Range<UInt32> {
+      for _ in 0..<(token < 31 ? 2 : 1) { store.observe([1, 2, TokenID(token)]) }
+    }
+    #expect((0..<31).allSatisfy { store.weight(1, 2, TokenID($0)) > 0.07 })
+    #expect((31..<39).allSatisfy { store.weight(1, 2, TokenID($0)) == 0 })
+    #expect(store.weight(1, 2, 39) > 0)
+  }
+
+  @Test func proposalsAreDeterministicAndHeaviestFirst() {
+    var first = TrigramStore()
+    var second = TrigramStore()
+    let text = randomText(2000, over: 12, seed: 5)
+    first.observe(text[...])
+    second.observe(text[...])
+    let root = DraftPlace(
+      context: TokenContext(endOf: text), position: text.count,
+      sampling: DraftSampling(SamplingParameters()))
+    var candidates: [[DraftCandidate]] = [[], []]
+    let place = first.searched(root)
+    first.propose(at: place, into: &candidates[0])
+    second.propose(at: second.searched(root), into: &candidates[1])
+    #expect(candidates[0] == candidates[1])
+    #expect(!candidates[0].isEmpty)
+    #expect(zip(candidates[0], candidates[0].dropFirst()).allSatisfy { $0.claimed >= $1.claimed })
+    var unknown = root
+    unknown.context = TokenContext(endOf: [50, 51])
+    var none: [DraftCandidate] = []
+    first.propose(at: first.searched(unknown), into: &none)
+    #expect(none.isEmpty)
+  }
+}
+
+@Suite struct TokenRecyclingTests {
+  private func propose(
+    _ recycling: inout TokenRecycling, _ context: [TokenID], temperature: Float = 0,
+    position: Int = 9
+  ) -> [DraftCandidate] {
+    var parameters = SamplingParameters()
+    parameters.temperature = temperature
+    var candidates: [DraftCandidate] = []
+    recycling.propose(
+      at: DraftPlace(
+        context: TokenContext(endOf: context), position: position,
+        sampling: DraftSampling(parameters)), into: &candidates)
+    return candidates
+  }
+
+  private func observe(
+    _ recycling: inout TokenRecycling, _ context: [TokenID], _ tokens: [TokenID]
+  ) {
+    let top = tokens.enumerated().map { TokenLogit(token: $1, logit: 5 - Float($0)) }
+    recycling.observe(context: TokenContext(endOf: context), top: top.span)
+  }
+
+  @Test func theLongestKnownKeyAnswers() {
+    var recycling = TokenRecycling(vocabularyCount: 100)
+    #expect(propose(&recycling, [1, 2, 3]).isEmpty)
+    observe(&recycling, [1, 2, 3], [10, 11])
+    observe(&recycling, [7, 2, 3], [20, 21])
+    observe(&recycling, [7, 8, 3], [30, 31])
+    #expect(propose(&recycling, [1, 2, 3]).map(\.token) == [10, 11])
+    #expect(propose(&recycling, [9, 2, 3]).map(\.token) == [20, 21])
+    #expect(propose(&recycling, [2, 3]).map(\.token) == [20, 21])
+    #expect(propose(&recycling, [9, 9, 3]).map(\.token) == [30, 31])
+    #expect(propose(&recycling, [3]).map(\.token) == [30, 31])
+  }
+
+  @Test func sampledProposalsFollowTheNoise() {
+    var recycling = TokenRecycling(vocabularyCount: 100)
+    let tokens = (10..<18).map { TokenID(UInt32($0)) }
+    observe(&recycling, [1, 2, 3], tokens)
+    let noise = GumbelNoise(seed: 0)
+    for position in 0..<50 {
+      let best = tokens.indices.max { left, right in
+        5 - Double(left) + noise.value(position: position, token: tokens[left])
+          < 5 - Double(right) + noise.value(position: position, token: tokens[right])
+      }
+      let proposal = propose(&recycling, [1, 2, 3], temperature: 1, position: position).first
+      #expect(proposal?.token == best.map { tokens[$0] })
+    }
+  }
+
+  @Test func successorsWithoutLogitsAreRemembered() {
+    var recycling = TokenRecycling(vocabularyCount: 100)
+    let context = TokenContext(endOf: [1, 2, 3])
+    recycling.observe(context: context, successor: 50)
+    recycling.observe(context: context, successor: 51)
+    recycling.observe(context: context, successor: 52)
+    recycling.observe(context: context, successor: 51)
+    #expect(propose(&recycling, [1, 2, 3]).map(\.token).prefix(2) == [51, 52])
+    for token in 0..<30 as Range<UInt32> {
+      recycling.observe(context: context, successor: TokenID(token))
+    }
+    #expect(propose(&recycling, [1, 2, 3]).first?.token == 29)
+  }
+}
+
+@Suite struct VerifyCostsTests {
+  @Test func measuredCostsAreSmoothedAndContinued() {
+    let costs = VerifyCosts(relative: [2, 2.2, 2.1, .nan, 3, -1])
+    #expect(costs.relative == [1, 1.1, 1.1, 1.1, 1.5, 1.5])
+    #expect(abs(costs.cost(11) - 2) < 1e-5)
+    #expect(VerifyCosts(relative: []).cost(100) == 1)
+    #expect(abs(VerifyCosts.assumed.cost(11) - 1.45) < 1e-5)
+  }
+}
+
+@Suite struct TokenTreeTests {
+  @Test func siblingsWithOneTokenMerge() {
+    var tree = TokenTree(root: 7)
+    let first = tree.add(1, below: 0, score: -0.693_147_2, origin: .trigram)
+    let child = tree.add(1, below: first, score: 0, origin: .trigram)
+    #expect(tree.add(1, below: 0, score: -0.1, origin: .recycling) == first)
+    #expect(tree.count == 3)
+    #expect(tree.origins[first] == .recycling)
+    #expect(abs(tree.scores[first] - -0.048_7) < 0.001)
+    #expect(tree.depths == [0, 1, 2])
+    #expect(tree.parents == [-1, 0, first])
+    #expect(tree.child(of: first, token: 1) == child)
+    #expect(tree.child(of: child, token: 1) == nil)
+  }
+
+  @Test func truncationForgetsTheNewestNodes() {
+    var tree = TokenTree(root: 0)
+    for token in 1...4 as ClosedRange<UInt32> {
+      tree.add(
+        TokenID(token), below: token % 2 == 0 ? 0 : Int(token) - 1, score: -1, origin: .model)
+    }
+    tree.truncate(to: 3)
+    #expect(tree.count == 3)
+    #expect(tree.child(of: 0, token: 4) == nil)
+    #expect(tree.child(of: 0, token: 2) == 2)
+    #expect(tree.child(of: 0, token: 1) == 1)
+    tree.add(9, below: 2, score: -1, origin: .model)
+    #expect(tree.child(of: 2, token: 9) == 3)
+  }
+}

@@ -1,0 +1,190 @@
+import InferenceTypes
+import Wire
+
+/// Messages that together use every field, at its smallest, usual and largest.
+enum Samples {
+  static let session = SessionID(rawValue: 0xFEDC_BA98_7654_3210)
+
+  static var epoch: InstanceEpoch { InstanceEpoch(rawValue: .max) }
+
+  static func fingerprint(_ first: UInt8) -> Fingerprint {
+    guard let fingerprint = Fingerprint(bytes: (0..<32).map { first &+ $0 }) else {
+      preconditionFailure("32 bytes are a fingerprint")
+    }
+    return fingerprint
+  }
+
+  static func tokens(_ count: Int, _ last: UInt32 = .max) -> [TokenID] {
+    (0..<count).map { TokenID(last &- UInt32($0)) }
+  }
+
+  static var register: Register {
+    Register(
+      role: .drafter, name: "d", epoch: InstanceEpoch(rawValue: 1), modelID: "m",
+      modelFingerprint: fingerprint(0), tokenizerFingerprint: fingerprint(200),
+      vocabularyCount: 1, contextLength: 1, slotCount: 1)
+  }
+
+  static var fullRegister: Register {
+    var register = Register(
+      role: .verifier, name: String(repeating: "~", count: Limits.nameLengthMax), epoch: epoch,
+      modelID: String(repeating: "m", count: Limits.modelIDLengthMax),
+      modelFingerprint: fingerprint(7), tokenizerFingerprint: fingerprint(9),
+      vocabularyCount: Limits.vocabularyCountMax, contextLength: Limits.contextLengthMax,
+      slotCount: Limits.slotCountMax)
+    register.dataEndpoint =
+      "tcp://" + String(repeating: "h", count: Limits.endpointLengthMax - 6)
+    register.draftMethods = (0..<Limits.draftMethodCountMax).map { "method-\($0)" }
+    register.draftDuration = Limits.durationMax
+    register.relativeVerifyCosts = (0..<Limits.verifyCostCountMax).map { 1 + Float($0) / 8 }
+    register.verifyDuration = .nanoseconds(1)
+    return register
+  }
+
+  static var sampling: SamplingParameters {
+    var sampling = SamplingParameters.commandLine
+    sampling.repetitionPenalty = 1.1
+    sampling.frequencyPenalty = -2
+    sampling.presencePenalty = .greatestFiniteMagnitude
+    sampling.penaltyWindow = Limits.contextLengthMax
+    sampling.topK = Int(UInt32.max)
+    sampling.logitBias = [
+      LogitBias(token: 0, bias: -.infinity), LogitBias(token: 7, bias: 1.5),
+      LogitBias(token: TokenID(.max), bias: .leastNonzeroMagnitude),
+    ]
+    sampling.seed = .max
+    return sampling
+  }
+
+  static var openSession: OpenSession {
+    var open = OpenSession(prompt: tokens(3), sampling: sampling)
+    open.decided = tokens(2, 5)
+    open.tokenLimit = 0
+    open.endTokens = tokens(Limits.endTokenCountMax, 1000)
+    open.ignoresEnd = true
+    open.draftOrigins = [.trigram, .remote]
+    return open
+  }
+
+  static var statistics: SessionStatistics {
+    var statistics = SessionStatistics()
+    statistics.promptDuration = .nanoseconds(123_456_789)
+    statistics.decodeDuration = Limits.durationMax
+    statistics.cachedTokenCount = Int(UInt32.max)
+    statistics.verifyStepCount = 9
+    for origin in DraftOrigin.allCases {
+      statistics.drafted[origin] = Int(UInt32.max) - Int(origin.rawValue)
+      statistics.accepted[origin] = Int(origin.rawValue)
+    }
+    return statistics
+  }
+
+  static var nodes: Nodes {
+    Nodes(
+      anchor: Limits.contextLengthMax,
+      nodes: [
+        DraftNode(id: NodeID(rawValue: 1), parent: .none, token: 0, score: 0),
+        DraftNode(
+          id: NodeID(rawValue: 2), parent: NodeID(rawValue: 1), token: 9, score: -1.0625),
+        DraftNode(
+          id: NodeID(rawValue: .max), parent: NodeID(rawValue: 1), token: TokenID(.max),
+          score: -255.0 / 16),
+      ])
+  }
+
+  static var truth: Truth {
+    var truth = Truth(
+      from: 17, tokens: tokens(3), nodeIDs: [.none, NodeID(rawValue: .max), NodeID(rawValue: 3)])
+    truth.verifyDuration = .microseconds(4711)
+    truth.usedNodeCount = Limits.truthTokenCountMax
+    truth.isFinished = true
+    truth.topWidth = 2
+    truth.topTokens = tokens(6, 80)
+    return truth
+  }
+
+  static let refusal = Refusal(
+    code: .tokenizersDiffer, message: "the tokenizers differ: 1f… and 2e… (größer)")
+
+  /// Small enough that tests can change every byte of each.
+  static var messages: [WireMessage] {
+    var heartbeat = Heartbeat(
+      sequence: .max, activeSessionCount: Limits.slotCountMax, sentAtNanoseconds: .max)
+    heartbeat.echoNanoseconds = .max
+    heartbeat.echoDelay = .nanoseconds(1)
+    heartbeat.isDraining = true
+    var draftless = OpenSession(prompt: [0], sampling: SamplingParameters())
+    draftless.draftOrigins = []
+    let attach = AttachAcceptance(sampling: sampling, promptLength: 1, truthLength: 0)
+    let ending = SessionEnding(finishReason: .cancelled, statistics: statistics)
+    return [
+      .register(register), .register(fullRegister),
+      .registered(.accepted(heartbeatInterval: .milliseconds(200), epoch: epoch)),
+      .registered(.accepted(heartbeatInterval: Limits.heartbeatIntervalMax, epoch: epoch)),
+      .registered(.refused(refusal)),
+      .heartbeat(Heartbeat(sequence: 0, activeSessionCount: 0, sentAtNanoseconds: 1)),
+      .heartbeat(heartbeat), .goodbye,
+      .reject(Reject(refusal: refusal, messageType: .max)),
+      .reject(Reject(refusal: Refusal(code: .internal, message: ""), messageType: 0)),
+      .openSession(openSession), .openSession(draftless),
+      .sessionTokens(SessionTokens(firstIndex: 0, tokens: [5])),
+      .sessionTokens(
+        SessionTokens(firstIndex: Limits.contextLengthMax, tokens: [], ending: ending)),
+      .sessionTokens(
+        SessionTokens(
+          firstIndex: 1, tokens: tokens(2),
+          ending: SessionEnding(finishReason: .stop, statistics: SessionStatistics()))),
+      .sessionFailed(refusal), .cancelSession,
+      .assignDraft(
+        AssignDraft(
+          verifierEndpoint: "tcp://10.0.0.1:7000", verifierName: "v", verifierEpoch: epoch)),
+      .draftAssigned(DraftAssigned(drafterName: "d", drafterEpoch: epoch)), .endDraft,
+      .attachDraft(
+        AttachDraft(
+          drafterName: "d", drafterEpoch: epoch, truthLength: Limits.contextLengthMax,
+          truthHash: .max)),
+      .attachDraft(
+        AttachDraft(drafterName: "d", drafterEpoch: epoch, truthLength: 0, truthHash: 0)),
+      .attachReply(.accepted(attach)), .attachReply(.refused(refusal)),
+      .nodes(nodes), .truth(truth), .truth(Truth(from: 0, tokens: tokens(4))),
+    ]
+  }
+
+  /// Each list at its limit, with tokens that take the most bytes.
+  static var largest: [WireMessage] {
+    var open = OpenSession(prompt: tokens(Limits.contextLengthMax - 1), sampling: sampling)
+    open.decided = tokens(1)
+    open.sampling.logitBias = (0..<UInt32(Limits.logitBiasCountMax)).map {
+      LogitBias(token: TokenID(UInt32.max - 5000 + $0), bias: 1)
+    }
+    let count = Limits.truthTokenCountMax
+    var truth = Truth(
+      from: 0, tokens: tokens(count), nodeIDs: tokens(count).map { NodeID(rawValue: $0.rawValue) })
+    var rows = truth
+    rows.tokens = tokens(Limits.topTokenCountMax / Limits.topWidthMax)
+    rows.nodeIDs = rows.tokens.map { _ in NodeID.none }
+    rows.topWidth = Limits.topWidthMax
+    rows.topTokens = tokens(Limits.topTokenCountMax)
+    truth.isFinished = true
+    let refusal = Refusal(
+      code: .internal, message: String(repeating: "x", count: Limits.textBytesMax))
+    let nodes = (1...Limits.nodeCountMax).map { index in
+      DraftNode(
+        id: NodeID(rawValue: UInt32(index) << 24 | 1), parent: .none, token: TokenID(.max),
+        score: -Float(index % 256) / 16)
+    }
+    return [
+      .openSession(open), .truth(truth), .truth(rows), .sessionFailed(refusal),
+      .sessionTokens(SessionTokens(firstIndex: 0, tokens: tokens(Limits.contextLengthMax))),
+      .nodes(Nodes(anchor: 0, nodes: nodes.filter { $0.id.rawValue > 1 })),
+    ]
+  }
+}
+
+extension WireMessage {
+  /// The message in an envelope that it may travel in.
+  var enveloped: Envelope {
+    sessionScope == .needed
+      ? Envelope(session: Samples.session, message: self) : Envelope(message: self)
+  }
+}
