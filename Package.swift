@@ -126,6 +126,13 @@ let package = Package(
       ],
       swiftSettings: strict),
     .testTarget(
+      name: "IntegrationTests",
+      dependencies: [
+        "CLI", "Cluster", "Engine", "GGUF", "HTTPAPI", "InferenceTypes", "Tokenizer", "Transport",
+        "Wire", "TestSupport",
+      ],
+      swiftSettings: strict),
+    .testTarget(
       name: "HTTPAPITests",
       dependencies: [
         "HTTPAPI", "Cluster", "InferenceTypes", logging,

@@ -140,9 +140,9 @@ package final class PeerProcess {
   /// What the peer says of itself.
   package private(set) var name = ""
 
-  /// - Parameters:
-  ///   - python: interpreter of the environment in which the peer is installed.
-  ///   - script: speaks the protocol of `deploy/peer_llamacpp.py`.
+  /// Starts `script`, which speaks the protocol of `deploy/peer_llamacpp.py`, in the environment
+  /// of the interpreter `python`.
+  ///
   /// - Throws: ``Failure`` where it does not start.
   package init(python: String, script: String, model: String, threadCount: Int) throws {
     process.executableURL = URL(filePath: python)

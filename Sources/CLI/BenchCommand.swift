@@ -98,9 +98,9 @@ struct EngineBenchReport: Encodable {
   struct Row: Encodable {
     let test: String
     let n: Int
-    let tokens_per_second: Double
+    let tokensPerSecond: Double
     let spread: Double
-    let peer_tokens_per_second: Double?
+    let peerTokensPerSecond: Double?
     let ratio: Double?
   }
   let model: String
@@ -110,10 +110,10 @@ struct EngineBenchReport: Encodable {
   let results: [Row]
   /// v(n) = t(n) / t(1), keyed by n.
   let v: [String: Double]
-  let peer_v: [String: Double]?
+  let peerV: [String: Double]?
   private let curve: [Int]
 
-  private enum CodingKeys: CodingKey { case model, isa, threads, peer, results, v, peer_v }
+  private enum CodingKeys: CodingKey { case model, isa, threads, peer, results, v, peerV }
 
   init(
     measurements: [EngineBenchmark.Measurement], engine: InferenceEngine, peer: String?,
@@ -126,8 +126,8 @@ struct EngineBenchReport: Encodable {
     results = measurements.map { measurement in
       Row(
         test: measurement.test.name, n: measurement.test.tokenCount,
-        tokens_per_second: measurement.tokensPerSecond, spread: measurement.spread,
-        peer_tokens_per_second: measurement.peerTokensPerSecond,
+        tokensPerSecond: measurement.tokensPerSecond, spread: measurement.spread,
+        peerTokensPerSecond: measurement.peerTokensPerSecond,
         ratio: measurement.peerTokensPerSecond.map { measurement.tokensPerSecond / $0 })
     }
     let verifications = measurements.filter {
@@ -135,7 +135,7 @@ struct EngineBenchReport: Encodable {
     }
     curve = verifications.map(\.test.tokenCount)
     v = Self.relative(verifications.map { ($0.test.tokenCount, $0.seconds) })
-    peer_v =
+    peerV =
       peer == nil
       ? nil : Self.relative(verifications.map { ($0.test.tokenCount, $0.peerSeconds) })
   }
@@ -154,9 +154,9 @@ struct EngineBenchReport: Encodable {
         + (peer == nil ? "" : padded("peer", 12) + "ratio"))
     for row in results where !row.test.hasPrefix("v") {
       var line =
-        padded(row.test, 8) + padded(rounded(row.tokens_per_second), 12)
+        padded(row.test, 8) + padded(rounded(row.tokensPerSecond), 12)
         + padded("\(rounded(row.spread * 100))%", 10)
-      if let other = row.peer_tokens_per_second, let ratio = row.ratio {
+      if let other = row.peerTokensPerSecond, let ratio = row.ratio {
         line += padded(rounded(other), 12) + rounded(ratio)
       }
       lines.append(line)
@@ -170,10 +170,10 @@ struct EngineBenchReport: Encodable {
       let key = "\(row.n)"
       var line =
         padded(key, 8) + padded(rounded(v[key] ?? .nan), 12)
-        + padded(rounded(row.tokens_per_second), 12)
-      if let other = row.peer_tokens_per_second, let ratio = row.ratio {
+        + padded(rounded(row.tokensPerSecond), 12)
+      if let other = row.peerTokensPerSecond, let ratio = row.ratio {
         line +=
-          padded(rounded(peer_v?[key] ?? .nan), 12) + padded(rounded(other), 12)
+          padded(rounded(peerV?[key] ?? .nan), 12) + padded(rounded(other), 12)
           + rounded(ratio)
       }
       lines.append(line)

@@ -94,9 +94,10 @@ enum ModelLoading {
   }
 }
 
-/// JSON with keys in a fixed order, one object a line.
+/// JSON with keys in snake case and in a fixed order, one object a line.
 func printJSON(_ value: some Encodable) throws {
   let encoder = JSONEncoder()
+  encoder.keyEncodingStrategy = .convertToSnakeCase
   encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
   FileHandleStream.standardOutput.write(
     String(decoding: try encoder.encode(value), as: UTF8.self) + "\n")

@@ -35,23 +35,23 @@ struct InspectReport: Encodable {
   let path: String
   let version: UInt32
   let alignment: Int
-  let size_bytes: Int
-  let parameter_count: Int
+  let sizeBytes: Int
+  let parameterCount: Int
   let fingerprint: String
   let metadata: [String: MetadataValue]
   let tensors: [Tensor]
   private let order: [String]
 
   private enum CodingKeys: CodingKey {
-    case path, version, alignment, size_bytes, parameter_count, fingerprint, metadata, tensors
+    case path, version, alignment, sizeBytes, parameterCount, fingerprint, metadata, tensors
   }
 
   init(file: GGUFFile, path: String) {
     self.path = path
     version = file.version
     alignment = file.alignment
-    size_bytes = file.sizeBytes
-    parameter_count = file.tensors.reduce(0) { $0 + $1.elementCount }
+    sizeBytes = file.sizeBytes
+    parameterCount = file.tensors.reduce(0) { $0 + $1.elementCount }
     fingerprint = file.fingerprint.map { hexadecimal($0) }.joined()
     order = file.keys
     metadata = Dictionary(
@@ -68,8 +68,8 @@ struct InspectReport: Encodable {
   var table: String {
     var lines = [
       "\(path)",
-      "GGUF v\(version), \(size_bytes) bytes, \(tensors.count) tensors, "
-        + "\(parameter_count) parameters, alignment \(alignment)",
+      "GGUF v\(version), \(sizeBytes) bytes, \(tensors.count) tensors, "
+        + "\(parameterCount) parameters, alignment \(alignment)",
       "fingerprint \(fingerprint)", "", "metadata",
     ]
     let keyWidth = order.map(\.count).max() ?? 0

@@ -123,7 +123,7 @@ struct RunCommand: ParsableCommand {
 struct RunReport: Encodable {
   let text: String
   let tokens: [UInt32]
-  let finish_reason: String
+  let finishReason: String
   let seed: UInt64
   let timings: RunTimings
   let speculation: RunSpeculation
@@ -132,64 +132,64 @@ struct RunReport: Encodable {
     self.text = text
     self.seed = seed
     tokens = result.tokens.map(\.rawValue)
-    finish_reason = result.finishReason.rawValue
+    finishReason = result.finishReason.rawValue
     timings = RunTimings(result: result, promptCount: promptCount)
     speculation = RunSpeculation(statistics: result.statistics)
   }
 
   var summary: String {
-    let perStep = speculation.tokens_per_step
-    let accepted = speculation.acceptance_rate.map { ", \(rounded($0 * 100))% of drafts accepted" }
-    return "\(tokens.count) tokens, \(rounded(timings.predicted_per_second)) tokens/s, "
+    let perStep = speculation.tokensPerStep
+    let accepted = speculation.acceptanceRate.map { ", \(rounded($0 * 100))% of drafts accepted" }
+    return "\(tokens.count) tokens, \(rounded(timings.predictedPerSecond)) tokens/s, "
       + "\(rounded(perStep)) tokens per verifier step\(accepted ?? "")"
   }
 }
 
 /// llama-server's timing fields.
 struct RunTimings: Encodable {
-  let prompt_n: Int
-  let prompt_ms: Double
-  let prompt_per_token_ms: Double
-  let prompt_per_second: Double
-  let predicted_n: Int
-  let predicted_ms: Double
-  let predicted_per_token_ms: Double
-  let predicted_per_second: Double
-  let draft_n: Int?
-  let draft_n_accepted: Int?
+  let promptN: Int
+  let promptMs: Double
+  let promptPerTokenMs: Double
+  let promptPerSecond: Double
+  let predictedN: Int
+  let predictedMs: Double
+  let predictedPerTokenMs: Double
+  let predictedPerSecond: Double
+  let draftN: Int?
+  let draftNAccepted: Int?
 
   init(result: LocalGenerator.Result, promptCount: Int) {
-    prompt_n = promptCount
-    prompt_ms = result.promptDuration.milliseconds
-    prompt_per_token_ms = prompt_ms / Double(max(1, promptCount))
-    prompt_per_second = prompt_ms > 0 ? Double(promptCount) / prompt_ms * 1e3 : 0
-    predicted_n = result.tokens.count
-    predicted_ms = result.decodeDuration.milliseconds
-    predicted_per_token_ms = predicted_ms / Double(max(1, predicted_n))
-    predicted_per_second = predicted_ms > 0 ? Double(predicted_n) / predicted_ms * 1e3 : 0
+    promptN = promptCount
+    promptMs = result.promptDuration.milliseconds
+    promptPerTokenMs = promptMs / Double(max(1, promptCount))
+    promptPerSecond = promptMs > 0 ? Double(promptCount) / promptMs * 1e3 : 0
+    predictedN = result.tokens.count
+    predictedMs = result.decodeDuration.milliseconds
+    predictedPerTokenMs = predictedMs / Double(max(1, predictedN))
+    predictedPerSecond = predictedMs > 0 ? Double(predictedN) / predictedMs * 1e3 : 0
     let drafted = result.statistics.verifiedCount
-    draft_n = drafted > 0 ? drafted : nil
-    draft_n_accepted = drafted > 0 ? result.statistics.acceptedCount : nil
+    draftN = drafted > 0 ? drafted : nil
+    draftNAccepted = drafted > 0 ? result.statistics.acceptedCount : nil
   }
 }
 
 /// Counts of the drafts and verifications of one run.
 struct RunSpeculation: Encodable {
   let steps: Int
-  let tokens_per_step: Double
-  let draft_tokens: Int
-  let accepted_tokens: Int
+  let tokensPerStep: Double
+  let draftTokens: Int
+  let acceptedTokens: Int
   /// Absent where nothing was drafted.
-  let acceptance_rate: Double?
+  let acceptanceRate: Double?
 
   init(statistics: DraftStatistics) {
     steps = statistics.stepCount
-    tokens_per_step =
+    tokensPerStep =
       steps > 0 ? Double(statistics.emittedCount) / Double(steps) : 0
-    draft_tokens = statistics.verifiedCount
-    accepted_tokens = statistics.acceptedCount
-    acceptance_rate =
-      draft_tokens > 0 ? Double(accepted_tokens) / Double(draft_tokens) : nil
+    draftTokens = statistics.verifiedCount
+    acceptedTokens = statistics.acceptedCount
+    acceptanceRate =
+      draftTokens > 0 ? Double(acceptedTokens) / Double(draftTokens) : nil
   }
 }
 

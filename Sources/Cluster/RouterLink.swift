@@ -148,7 +148,7 @@ final class RouterLink: Sendable {
     let action = state.withLock { state -> (heartbeat: Heartbeat?, registers: Bool) in
       if let retryAt = state.retryAt, now >= retryAt { return (nil, true) }
       guard state.isRegistered else { return (nil, false) }
-      // Silence for three intervals: the router may have forgotten this worker.
+      // Silence for six intervals: the router may have forgotten this worker.
       if let heard = state.lastHeard, now - heard > state.interval * 6 { return (nil, true) }
       state.sequence += 1
       var heartbeat = Heartbeat(

@@ -14,12 +14,10 @@ package struct WorkerIdentity: Sendable {
   package let vocabularyCount: Int
   package let contextLength: Int
 
-  /// - Parameters:
-  ///   - name: 1 to 64 printable characters, unique in the cluster.
-  ///   - file: the model file.
-  ///   - shape: sizes read from that file.
-  ///   - contextLength: most positions of a sequence here.
-  /// - Throws: ``WorkerError/invalidFingerprint`` never for files of this process.
+  /// `name` has 1 to 64 printable characters and is unique in the cluster; `contextLength` is the
+  /// most positions of a sequence here.
+  ///
+  /// - Throws: ``WorkerError/invalidFingerprint`` for hashes of another length.
   package init(
     name: String, modelID: String, file: GGUFFile, tokenizer: BytePairTokenizer,
     shape: ModelShape, contextLength: Int

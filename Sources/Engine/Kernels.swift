@@ -88,11 +88,9 @@ internal import CKernels
 
   /// Attention of the query heads of one node that share one key/value head.
   ///
-  /// - Parameters:
-  ///   - query: `[group, headLength]`, also the place of `out`.
-  ///   - keys: cache rows of one layer, `[slot, rowStride]`, from this head's first element on.
-  ///   - slots: cache row of each logical position.
-  ///   - scores: scratch, `group * slots.count` rounded up to 16 each.
+  /// - Shape: `query` and `out`: `[group, headLength]`; `keys` and `values`: the rows of one layer,
+  ///   `[slot, rowStride]`, from this head's first element on; `slots`: the row of each logical
+  ///   position; `scores`: scratch, `group` times the positions rounded up to 16.
   func attention(
     query: MemoryView<Float>, keys: MemoryView<Float>, values: MemoryView<Float>, rowStride: Int,
     slots: MemoryView<UInt32>, headLength: Int, scale: Float, scores: MemoryView<Float>,
@@ -182,7 +180,7 @@ final class PackedMatrix: Sendable {
   /// Whether the kernels want the activations as int8 blocks.
   var takesQuantizedActivations: Bool { format.rawValue >= ck_format_q8_0.rawValue }
 
-  /// - Parameter parts: row-major matrices of the model file, stacked; all of one format.
+  /// Takes row-major matrices of the model file, stacked; all of one format.
   init(parts: [UnsafeRawBufferPointer], format: WeightFormat, cols: Int) throws(EngineError) {
     let rowBytes = format.rowBytes(cols)
     precondition(rowBytes > 0, "\(cols) columns in format \(format)")
@@ -222,8 +220,12 @@ package enum WeightFormat: String, Sendable, CaseIterable {
   case f32 = "F32"
   case f16 = "F16"
   case bf16 = "BF16"
+  // The names of the formats, as everywhere else.
+  // swift-format-ignore: AlwaysUseLowerCamelCase
   case q8_0 = "Q8_0"
+  // swift-format-ignore: AlwaysUseLowerCamelCase
   case q4_0 = "Q4_0"
+  // swift-format-ignore: AlwaysUseLowerCamelCase
   case q4_1 = "Q4_1"
 
   fileprivate var raw: ck_format {
@@ -246,6 +248,20 @@ package enum WeightFormat: String, Sendable, CaseIterable {
     guard let base = row.baseAddress else { return }
     unsafe ck_dequantize_row(
       raw, out.base, base.assumingMemoryBound(to: UInt8.self), out.count)
+  }
+
+  /// One file row as floats.
+  /// - Precondition: `row` has `rowBytes(count)` bytes.
+  package func dequantize(_ row: [UInt8], count: Int) -> [Float] {
+    precondition(row.count == rowBytes(count), "\(row.count) bytes for \(count) weights")
+    return unsafe [Float](unsafeUninitializedCapacity: count) { values, filled in
+      if let base = values.baseAddress {
+        unsafe row.withUnsafeBufferPointer { source in
+          if let first = source.baseAddress { unsafe ck_dequantize_row(raw, base, first, count) }
+        }
+      }
+      filled = count
+    }
   }
 
   /// Rounds floats to this format.

@@ -16,7 +16,7 @@ final class DenseMatrix: Sendable {
   let rows: Int
   let cols: Int
 
-  /// - Parameter parts: row-major matrices of the model file, stacked; all of one format.
+  /// Takes row-major matrices of the model file, stacked; all of one format.
   init(parts: [UnsafeRawBufferPointer], format: WeightFormat, cols: Int) throws(EngineError) {
     let rowBytes = format.rowBytes(cols)
     precondition(rowBytes > 0, "\(cols) columns in format \(format)")

@@ -13,7 +13,7 @@ final class WorkerThreads: Sendable {
   let count: Int
   private let shared: Shared
 
-  /// - Parameter count: workers including the caller, 1...256.
+  /// `count` includes the caller: 1...256.
   init(count: Int) throws(EngineError) {
     guard (1...256).contains(count) else { throw .invalidThreadCount(count, limit: 256) }
     self.count = count

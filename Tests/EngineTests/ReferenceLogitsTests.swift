@@ -9,20 +9,22 @@ import Testing
 struct ReferenceLogits: Decodable {
   struct Case: Decodable {
     let id: Int
-    let prompt_ids: [UInt32]
-    let greedy_ids: [UInt32]
+    let promptIds: [UInt32]
+    let greedyIds: [UInt32]
     let steps: [Step]
   }
   struct Step: Decodable {
-    let top_ids: [Int]
-    let top_logits: [Float]
+    let topIds: [Int]
+    let topLogits: [Float]
     let logsumexp: Double
   }
   let cases: [Case]
 
   static func load() throws -> ReferenceLogits {
     let data = try Data(contentsOf: TestFiles.golden("smollm2-reference-logits.json"))
-    return try JSONDecoder().decode(ReferenceLogits.self, from: data)
+    let decoder = JSONDecoder()
+    decoder.keyDecodingStrategy = .convertFromSnakeCase
+    return try decoder.decode(ReferenceLogits.self, from: data)
   }
 }
 
@@ -31,8 +33,8 @@ private func logitsAlong(_ testCase: ReferenceLogits.Case, engine: InferenceEngi
   -> [[Float]]
 {
   let cache = try engine.makeCache()
-  let path = testCase.prompt_ids + testCase.greedy_ids.prefix(testCase.steps.count - 1)
-  let first = testCase.prompt_ids.count - 1
+  let path = testCase.promptIds + testCase.greedyIds.prefix(testCase.steps.count - 1)
+  let first = testCase.promptIds.count - 1
   var rows: [[Float]] = []
   var start = 0
   while start < path.count {
@@ -71,8 +73,8 @@ private func largestIndex(_ row: [Float]) -> Int {
       let rows = try logitsAlong(testCase, engine: engine)
       try #require(rows.count == testCase.steps.count)
       for (index, (row, step)) in zip(rows, testCase.steps).enumerated() {
-        #expect(largestIndex(row) == Int(testCase.greedy_ids[index]), "case \(testCase.id)")
-        for (id, logit) in zip(step.top_ids, step.top_logits) {
+        #expect(largestIndex(row) == Int(testCase.greedyIds[index]), "case \(testCase.id)")
+        for (id, logit) in zip(step.topIds, step.topLogits) {
           largest = max(largest, abs(row[id] - logit))
         }
       }
@@ -92,7 +94,7 @@ private func largestIndex(_ row: [Float]) -> Int {
       let rows = try logitsAlong(testCase, engine: engine)
       for (row, step) in zip(rows, testCase.steps) {
         let total = logSumExp(row)
-        for (id, logit) in zip(step.top_ids, step.top_logits).prefix(5) {
+        for (id, logit) in zip(step.topIds, step.topLogits).prefix(5) {
           differences.append(abs(Double(row[id]) - total - (Double(logit) - step.logsumexp)))
         }
       }

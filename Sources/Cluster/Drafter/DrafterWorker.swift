@@ -38,7 +38,7 @@ package final class DrafterWorker: Sendable {
   private let requests: AsyncStream<String>
   private let requestSink: AsyncStream<String>.Continuation
 
-  /// - Parameter model: the draft model; `nil` drafts with training-free sources.
+  /// Without a model it drafts with training-free sources.
   package init(
     configuration: Configuration, model: Model?, context: ZeroMQContext, logger: Logger
   ) {

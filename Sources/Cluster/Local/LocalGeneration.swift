@@ -84,10 +84,8 @@ package final class LocalGenerator {
   /// Largest batch the planner may choose.
   private let nodeLimit: Int
 
-  /// - Parameters:
-  ///   - engine: of the target.
-  ///   - draftEngine: of the draft model; its vocabulary is the target's.
-  ///   - methods: which drafts to make.
+  /// Measures the costs of `engine`, the target's. The vocabulary of `draftEngine` is the
+  /// target's; `nodeLimit` is the most nodes of a verification.
   package init(
     engine: InferenceEngine, draftEngine: InferenceEngine?, methods: DraftMethods,
     nodeLimit: Int = 32
@@ -111,10 +109,7 @@ package final class LocalGenerator {
     package init() {}
   }
 
-  /// - Parameters:
-  ///   - configuration: prompt, parameters and limits.
-  ///   - onTokens: called with the tokens of each step as they are decided.
-  /// - Throws: ``DecodingError`` or ``EngineError``.
+  /// Generates to the end; `onTokens` is called with the tokens of each step as they are decided.
   package func generate(
     _ configuration: VerifierSession.Configuration, onTokens: ([TokenID]) -> Void = { _ in }
   ) throws -> Result {

@@ -67,7 +67,7 @@ package final class TargetSession {
 
   /// Plans, evaluates and concludes one verification.
   ///
-  /// - Parameter limit: most nodes of the batch; 1 decodes without drafts.
+  /// `limit` is the most nodes of the batch; 1 decodes without drafts.
   package func step(
     engine: InferenceEngine, sources: inout LocalSources, costs: VerifyCosts, limit: Int
   ) throws(EngineError) -> VerifyOutcome {

@@ -16,9 +16,9 @@ package final class InferenceEngine {
   private let rotary: RotaryTable
   private var logitRowCount = 0
 
-  /// - Parameters:
-  ///   - threadCount: compute threads, the caller's included.
-  ///   - contextLength: most positions of a sequence; the model's own limit unless told.
+  /// `threadCount` includes the caller's thread; `contextLength` is the most positions of a
+  /// sequence, the model's own limit unless told.
+  ///
   /// - Throws: ``EngineError`` for a thread count or context out of range, or too little memory.
   package init(
     model: Model, threadCount: Int = 1, contextLength: Int? = nil

@@ -13,9 +13,9 @@ package final class Model: Sendable {
   package var sizeBytes: Int { weights.sizeBytes }
   let weights: Weights
 
-  /// - Parameters:
-  ///   - kernels: arithmetic to use; the fastest of this machine unless told.
-  ///   - progress: called with the share of the weights loaded, 0...1.
+  /// Uses the fastest kernels of this machine unless told; calls `progress` with the share of the
+  /// weights loaded, 0...1.
+  ///
   /// - Throws: ``EngineError`` where the file is not a model this engine runs.
   package init(
     file: GGUFFile, backend: Backend = .native, kernels: Kernels = .best,

@@ -44,7 +44,7 @@ final class Weights: Sendable {
   private let embedding: GGUFTensor
   private let embeddingFormat: WeightFormat
 
-  /// - Parameter progress: called with the share of layers done, 0...1.
+  /// Calls `progress` with the share of layers done, 0...1.
   init(
     file: GGUFFile, shape: ModelShape, backend: Backend, progress: (Double) -> Void
   ) throws(EngineError) {
