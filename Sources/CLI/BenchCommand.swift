@@ -8,7 +8,7 @@ import GGUF
 struct BenchCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "bench", abstract: "Measure speed on this machine.",
-    subcommands: [EngineBenchCommand.self])
+    subcommands: [EngineBenchCommand.self, DecodeBenchCommand.self])
 }
 
 /// How a benchmark prints.

@@ -92,6 +92,29 @@ enum ModelLoading {
     return try InferenceEngine(
       model: model, threadCount: options.threads, contextLength: options.contextLength)
   }
+
+  /// The engine of a draft model whose tokens are the target's.
+  static func draftEngine(
+    _ path: String, tokenizer: BytePairTokenizer, target: InferenceEngine, options: ModelOptions
+  ) throws -> InferenceEngine {
+    let file = try file(path)
+    let own: BytePairTokenizer
+    do { own = try BytePairTokenizer(file: file) } catch {
+      throw CommandFailure(description: "\(path): \(error)")
+    }
+    let draft = try model(file, path: path)
+    guard own.fingerprint == tokenizer.fingerprint,
+      draft.shape.vocabularyCount == target.model.shape.vocabularyCount
+    else {
+      throw CommandFailure(
+        description:
+          "\(path): its tokenizer differs from that of \(options.model); drafts need the "
+          + "same tokens")
+    }
+    return try InferenceEngine(
+      model: draft, threadCount: options.threads,
+      contextLength: min(target.contextLength, draft.shape.contextLength))
+  }
 }
 
 /// JSON with keys in snake case and in a fixed order, one object a line.

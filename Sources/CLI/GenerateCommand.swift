@@ -24,7 +24,7 @@ struct GenerateCommand: AsyncParsableCommand {
   var stream = false
 
   @Option(
-    name: [.customShort("n"), .customLong("n-predict")],
+    name: [.customShort("n"), .customLong("n-predict")], parsing: .unconditional,
     help: "Most new tokens; -1 goes on to the end of the context.")
   var tokenLimit = -1
 

@@ -26,7 +26,7 @@ struct RunCommand: ParsableCommand {
   var prompt: String
 
   @Option(
-    name: [.customShort("n"), .customLong("n-predict")],
+    name: [.customShort("n"), .customLong("n-predict")], parsing: .unconditional,
     help: "Most new tokens; -1 goes on to the end of the context.")
   var tokenLimit = -1
 
@@ -57,8 +57,13 @@ struct RunCommand: ParsableCommand {
     let tokens = try promptTokens(file: file, tokenizer: tokenizer)
     let methods = try DraftMethods(parsing: specType, hasDraftModel: draftModel != nil)
     let engine = try ModelLoading.engine(model, file: file)
+    let draftEngine =
+      methods.usesModel
+      ? try draftModel.map {
+        try ModelLoading.draftEngine($0, tokenizer: tokenizer, target: engine, options: model)
+      } : nil
     let generator = try LocalGenerator(
-      engine: engine, draftEngine: try draftEngine(methods, tokenizer: tokenizer, target: engine),
+      engine: engine, draftEngine: draftEngine,
       methods: methods, nodeLimit: specTreeNodes)
     var configuration = VerifierSession.Configuration(
       prompt: tokens, sampling: try sampling.parameters(), contextLength: engine.contextLength,
@@ -94,28 +99,6 @@ struct RunCommand: ParsableCommand {
     }
     let template = try ChatTemplate(file: file)
     return try template.encode([ChatMessage(role: "user", content: prompt)], tokenizer: tokenizer)
-  }
-
-  private func draftEngine(
-    _ methods: DraftMethods, tokenizer: BytePairTokenizer, target: InferenceEngine
-  ) throws -> InferenceEngine? {
-    guard methods.usesModel, let draftModel else { return nil }
-    let file = try ModelLoading.file(draftModel)
-    let drafterTokenizer = try BytePairTokenizer(file: file)
-    guard drafterTokenizer.fingerprint == tokenizer.fingerprint else {
-      throw CommandFailure(
-        description: "\(draftModel): its tokenizer differs from that of \(model.model); "
-          + "drafts need the same tokens")
-    }
-    let draft = try ModelLoading.model(file, path: draftModel)
-    guard draft.shape.vocabularyCount == target.model.shape.vocabularyCount else {
-      throw CommandFailure(
-        description: "\(draftModel): \(draft.shape.vocabularyCount) tokens in the vocabulary, "
-          + "\(target.model.shape.vocabularyCount) in that of \(model.model)")
-    }
-    return try InferenceEngine(
-      model: draft, threadCount: model.threads,
-      contextLength: min(target.contextLength, draft.shape.contextLength))
   }
 }
 

@@ -4,25 +4,31 @@ import InferenceTypes
 /// Sampling flags; llama.cpp's names and defaults.
 struct SamplingOptions: ParsableArguments {
   @Option(
-    name: [.customLong("temp"), .customLong("temperature")], help: "Temperature; 0 is greedy.")
+    name: [.customLong("temp"), .customLong("temperature")], parsing: .unconditional,
+    help: "Temperature; 0 is greedy.")
   var temperature: Float = 0.8
-  @Option(help: "Largest logits kept; 0 keeps all.")
+  @Option(parsing: .unconditional, help: "Largest logits kept; 0 keeps all.")
   var topK = 40
-  @Option(help: "Smallest set with this probability is kept; 1 keeps all.")
+  @Option(parsing: .unconditional, help: "Smallest set with this probability is kept; 1 keeps all.")
   var topP: Float = 0.95
-  @Option(help: "Least probability as a share of the largest; 0 keeps all.")
+  @Option(
+    parsing: .unconditional, help: "Least probability as a share of the largest; 0 keeps all.")
   var minP: Float = 0.05
-  @Option(help: "Penalty on tokens seen lately; 1 is none.")
+  @Option(parsing: .unconditional, help: "Penalty on tokens seen lately; 1 is none.")
   var repeatPenalty: Float = 1
-  @Option(help: "Tokens the penalties look back on.")
+  @Option(parsing: .unconditional, help: "Tokens the penalties look back on.")
   var repeatLastN = 64
-  @Option(help: "Penalty for each occurrence.")
+  @Option(parsing: .unconditional, help: "Penalty for each occurrence.")
   var frequencyPenalty: Float = 0
-  @Option(help: "Penalty for having occurred.")
+  @Option(parsing: .unconditional, help: "Penalty for having occurred.")
   var presencePenalty: Float = 0
-  @Option(name: [.customShort("s"), .long], help: "Seed; a random one unless told.")
+  @Option(
+    name: [.customShort("s"), .long], parsing: .unconditional,
+    help: "Seed; a random one unless told.")
   var seed: UInt64?
-  @Option(help: "TOKEN+BIAS or TOKEN-BIAS, as in llama.cpp; may be given several times.")
+  @Option(
+    parsing: .unconditionalSingleValue,
+    help: "TOKEN+BIAS or TOKEN-BIAS, as in llama.cpp; may be given several times.")
   var logitBias: [String] = []
 
   func parameters() throws -> SamplingParameters {

@@ -5,8 +5,8 @@ import Synchronization
 #endif
 
 /// A bounded queue into a thread that computes: filled by anyone, emptied between two passes.
+// unchecked: the semaphore is made for use from several threads; its address never changes.
 @safe final class Mailbox<Message: Sendable>: @unchecked Sendable {
-  // unchecked: the semaphore is made for use from several threads; its address never changes.
   private let semaphore: UnsafeMutablePointer<sem_t>
   private let state = Mutex<[Message]>([])
   private let limit: Int

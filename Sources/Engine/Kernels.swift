@@ -3,8 +3,8 @@ internal import CKernels
 /// The arithmetic of one instruction set: the only door to the C kernels.
 ///
 /// Every method checks the sizes of its views before it hands out pointers.
+// unchecked: the table is a constant of the C library.
 @safe package struct Kernels: @unchecked Sendable {
-  // unchecked: the table is a constant of the C library.
   private let table: UnsafePointer<ck_kernels>
 
   /// The instruction set of the table: "scalar", "avx2", "avx512" or "neon".
@@ -115,8 +115,8 @@ internal import CKernels
 }
 
 /// Columns of activations interleaved for one kernel call; see `ck_tile`.
+// unchecked: views of ActivationTiles' buffers, written by one worker per column.
 @safe struct ActivationTile: @unchecked Sendable {
-  // unchecked: views of ActivationTiles' buffers, written by one worker per column.
   fileprivate let raw: ck_tile
   let cols: Int
   var count: Int { unsafe raw.count }

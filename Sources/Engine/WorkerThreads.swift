@@ -119,8 +119,8 @@ private final class Shared: Sendable {
 }
 
 /// Lets one thread sleep until it is woken; a wake before the sleep is not lost.
+// unchecked: the semaphore is made for use from several threads; its address never changes.
 @safe private final class Sleeper: @unchecked Sendable {
-  // unchecked: the semaphore is made for use from several threads; its address never changes.
   private let semaphore: UnsafeMutablePointer<sem_t>
   private let isAsleep = Atomic<Bool>(false)
 

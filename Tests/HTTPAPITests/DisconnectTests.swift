@@ -26,7 +26,7 @@ struct DisconnectTests {
         until: "first")
       #expect(answer.contains("first"))
       var cancellations = service.cancellations.makeAsyncIterator()
-      await cancellations.next()
+      #expect(await cancellations.next() != nil)
     }
   }
 
@@ -40,7 +40,7 @@ struct DisconnectTests {
         await iterator.next()
       }
       var cancellations = service.cancellations.makeAsyncIterator()
-      await cancellations.next()
+      #expect(await cancellations.next() != nil)
     }
   }
 
@@ -53,7 +53,7 @@ struct DisconnectTests {
       let request = httpRequest("POST", "/v1/completions", #"{"prompt":"x","stream":true}"#)
       try await RawConnection(port: port).exchange(request) { _, _ in
         var cancellations = service.cancellations.makeAsyncIterator()
-        await cancellations.next()
+        #expect(await cancellations.next() != nil)
       }
     }
   }

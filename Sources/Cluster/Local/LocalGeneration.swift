@@ -80,22 +80,22 @@ package final class LocalGenerator {
   private let draftEngine: InferenceEngine?
   private var sources: LocalSources
   private let costs: MeasuredCosts
-  private let draftLength: Int
+  /// Draft tokens of a draft model before each verification.
+  private static let draftLength = 4
   /// Largest batch the planner may choose.
   private let nodeLimit: Int
 
-  /// Measures the costs of `engine`, the target's. The vocabulary of `draftEngine` is the
+  /// Measures the costs of `engine`, the target's, unless they are known. The vocabulary of `draftEngine` is the
   /// target's; `nodeLimit` is the most nodes of a verification.
   package init(
     engine: InferenceEngine, draftEngine: InferenceEngine?, methods: DraftMethods,
-    nodeLimit: Int = 32
+    nodeLimit: Int = 32, costs: MeasuredCosts? = nil
   ) throws(EngineError) {
     self.engine = engine
     self.draftEngine = methods.usesModel ? draftEngine : nil
     self.nodeLimit = methods.list == ["none"] ? 1 : nodeLimit
     sources = methods.makeSources(vocabularyCount: engine.model.shape.vocabularyCount)
-    costs = try MeasuredCosts(engine: engine)
-    draftLength = 4
+    if let costs { self.costs = costs } else { self.costs = try MeasuredCosts(engine: engine) }
   }
 
   /// What a generation produced.
@@ -119,7 +119,7 @@ package final class LocalGenerator {
         DrafterSession.Configuration(
           truth: target.machine.truth, sampling: configuration.sampling,
           contextLength: engine.contextLength, vocabularyCount: configuration.vocabularyCount),
-        stopTokens: configuration.stopTokens, window: draftLength, engine: engine)
+        stopTokens: configuration.stopTokens, window: Self.draftLength, engine: engine)
     }
     let clock = ContinuousClock()
     while target.isPrefilling { try target.prefill(engine: engine, sources: &sources) }

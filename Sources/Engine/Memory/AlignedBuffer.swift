@@ -5,9 +5,9 @@
 /// Zeroed memory aligned to cache lines, freed with its owner.
 ///
 /// Pages are not touched before they are used, so capacity costs address space only.
+// The forward pass decides who writes where: its workers write disjoint ranges between barriers.
+// unchecked: the pointer never changes, and the range's owner writes alone, upheld by ForwardPass.
 @safe final class AlignedBuffer: @unchecked Sendable {
-  // unchecked: the pointer never changes; who writes where is decided by the forward pass, whose
-  // worker threads write disjoint ranges between barriers.
   private let base: UnsafeMutableRawPointer
   let sizeBytes: Int
 
@@ -38,8 +38,8 @@
 /// A range of an ``AlignedBuffer`` whose bounds are checked when it is taken and on each access.
 ///
 /// The owner of the buffer outlives its views: both live in the same object.
+// unchecked: see AlignedBuffer.
 @safe struct MemoryView<Element: BitwiseCopyable>: @unchecked Sendable {
-  // unchecked: see AlignedBuffer.
   let base: UnsafeMutablePointer<Element>
   let count: Int
 

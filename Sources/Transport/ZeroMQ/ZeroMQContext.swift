@@ -5,8 +5,8 @@ import Synchronization
 ///
 /// Close it last: that waits until the last frames of closed sockets have left.
 package final class ZeroMQContext: Sendable {
-  // unchecked: libzmq allows calls on a context from every thread; the pointer is used under the
-  // lock of `state`, or by the one thread that terminates the context.
+  // The pointer is used under the lock of `state`, or by the one thread that terminates the context.
+  // unchecked: libzmq allows calls on a context from every thread.
   @safe private struct Handle: @unchecked Sendable {
     let pointer: UnsafeMutableRawPointer
 

@@ -2,8 +2,8 @@ import CZeroMQ
 import Wire
 
 /// One socket of libzmq. Every call but `init` comes from the thread that owns the socket.
-// unchecked: one thread at a time uses the socket, upheld by ZeroMQPort: the creating thread until
-// the port's thread starts, which then is the only one.
+// The creating thread uses the socket until the port's thread starts, which then is the only one.
+// unchecked: one thread at a time uses the socket, upheld by ZeroMQPort.
 @safe final class ZeroMQSocket: @unchecked Sendable {
   /// What a receive call found.
   enum Incoming {

@@ -1,0 +1,122 @@
+package import Cluster
+import Decoding
+package import Engine
+package import InferenceTypes
+
+/// Decoding with drafts against decoding without, prompt by prompt, in turns.
+package struct DecodeBenchmark {
+  /// One prompt of a benchmark.
+  package struct Prompt: Sendable {
+    package let id: Int
+    package let category: String
+    package let tokens: [TokenID]
+
+    package init(id: Int, category: String, tokens: [TokenID]) {
+      self.id = id
+      self.category = category
+      self.tokens = tokens
+    }
+  }
+
+  /// A method and its name.
+  package struct Method: Sendable {
+    package let name: String
+    package let drafts: DraftMethods
+
+    package init(name: String, drafts: DraftMethods) {
+      self.name = name
+      self.drafts = drafts
+    }
+  }
+
+  /// One method on one prompt beside plain decoding of the same prompt.
+  package struct Row: Sendable {
+    package let prompt: Int
+    package let category: String
+    package let method: String
+    package let tokenCount: Int
+    package let tokensPerSecond: Double
+    package let plainTokensPerSecond: Double
+    package let tokensPerStep: Double
+    package let draftTokenCount: Int
+    package let acceptedTokenCount: Int
+    package var speedup: Double { tokensPerSecond / plainTokensPerSecond }
+  }
+
+  /// A method wrote other tokens than plain decoding.
+  package struct Mismatch: Error, CustomStringConvertible {
+    package let prompt: Int
+    package let method: String
+    package var description: String {
+      "prompt \(prompt): \"\(method)\" and plain decoding wrote different tokens"
+    }
+  }
+
+  private let engine: InferenceEngine
+  private let draftEngine: InferenceEngine?
+  private let costs: MeasuredCosts
+
+  package init(engine: InferenceEngine, draftEngine: InferenceEngine?) throws(EngineError) {
+    self.engine = engine
+    self.draftEngine = draftEngine
+    costs = try MeasuredCosts(engine: engine, roundCount: 7)
+  }
+
+  /// Each prompt is decoded plainly and with every method, `roundCount` times in turns; times are
+  /// medians. Every generation starts with empty stores, as a process of its own would.
+  ///
+  /// - Throws: ``Mismatch`` where the token ids differ.
+  package func run(
+    _ prompts: [Prompt], methods: [Method], sampling: SamplingParameters, tokenLimit: Int?,
+    stopTokens: [TokenID], roundCount: Int, progress: (Row) -> Void = { _ in }
+  ) throws -> [Row] {
+    var rows: [Row] = []
+    let none = try DraftMethods(parsing: "none", hasDraftModel: false)
+    for prompt in prompts {
+      var configuration = VerifierSession.Configuration(
+        prompt: prompt.tokens, sampling: sampling, contextLength: engine.contextLength,
+        vocabularyCount: engine.model.shape.vocabularyCount)
+      configuration.tokenLimit = tokenLimit
+      configuration.stopTokens = stopTokens
+      var plainTimes: [Double] = []
+      var times = [[Double]](repeating: [], count: methods.count)
+      var results = [LocalGenerator.Result](repeating: .init(), count: methods.count)
+      for _ in 0..<roundCount {
+        let plain = try generate(configuration, drafts: none)
+        plainTimes.append(seconds(plain.decodeDuration))
+        for (index, method) in methods.enumerated() {
+          results[index] = try generate(configuration, drafts: method.drafts)
+          times[index].append(seconds(results[index].decodeDuration))
+          guard results[index].tokens == plain.tokens else {
+            throw Mismatch(prompt: prompt.id, method: method.name)
+          }
+        }
+      }
+      for (index, method) in methods.enumerated() {
+        let statistics = results[index].statistics
+        let count = results[index].tokens.count
+        let row = Row(
+          prompt: prompt.id, category: prompt.category, method: method.name, tokenCount: count,
+          tokensPerSecond: Double(count) / median(times[index]),
+          plainTokensPerSecond: Double(count) / median(plainTimes),
+          tokensPerStep: Double(statistics.emittedCount) / Double(max(1, statistics.stepCount)),
+          draftTokenCount: statistics.verifiedCount, acceptedTokenCount: statistics.acceptedCount)
+        rows.append(row)
+        progress(row)
+      }
+    }
+    return rows
+  }
+
+  private func generate(
+    _ configuration: VerifierSession.Configuration, drafts: DraftMethods
+  ) throws -> LocalGenerator.Result {
+    try LocalGenerator(
+      engine: engine, draftEngine: draftEngine, methods: drafts, costs: costs
+    ).generate(configuration)
+  }
+
+  private func seconds(_ duration: Duration) -> Double {
+    Double(duration.components.seconds) + Double(duration.components.attoseconds) * 1e-18
+  }
+}

@@ -1,0 +1,185 @@
+import ArgumentParser
+import Benchmarks
+import Cluster
+import Engine
+import Foundation
+import GGUF
+import InferenceTypes
+import Tokenizer
+
+/// `slipstream bench decode`.
+struct DecodeBenchCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "decode",
+    abstract: "Speed-up of draft methods over plain decoding, prompt by prompt.",
+    discussion: """
+      Plain decoding and the methods take turns on every prompt; every generation starts with \
+      empty stores. Ends with an error where a method changes the token ids.
+      """)
+
+  @OptionGroup var model: ModelOptions
+  @OptionGroup var sampling: SamplingOptions
+
+  @Option(
+    name: [.customLong("md", withSingleDash: true), .customLong("model-draft")],
+    help: "Draft model file (GGUF).")
+  var draftModel: String?
+
+  @Option(help: "JSON lines with \"id\", \"category\" and \"turns\"; the first turn is asked.")
+  var prompts: String
+
+  @Option(help: "Methods separated by commas; + combines, as in trigram+recycle.")
+  var methods = "recycle,auto"
+
+  @Option(
+    name: [.customShort("n"), .customLong("n-predict")], parsing: .unconditional,
+    help: "Most new tokens; -1 goes on to the end of the context.")
+  var tokenLimit = 256
+
+  @Option(name: [.customShort("r"), .customLong("repetitions")], help: "Turns on each prompt.")
+  var repetitions = 1
+
+  @Option(name: [.customShort("o"), .long], help: "table or json.")
+  var output = OutputFormat.table
+
+  func validate() throws {
+    guard repetitions >= 1 else {
+      throw ValidationError("-r \(repetitions): expected at least 1")
+    }
+    guard tokenLimit >= -1, tokenLimit != 0 else {
+      throw ValidationError("-n \(tokenLimit): expected -1 or a number of tokens")
+    }
+  }
+
+  func run() throws {
+    let file = try ModelLoading.file(model.model)
+    let tokenizer = try BytePairTokenizer(file: file)
+    let engine = try ModelLoading.engine(model, file: file)
+    let draftEngine = try draftModel.map {
+      try ModelLoading.draftEngine($0, tokenizer: tokenizer, target: engine, options: model)
+    }
+    let chosen = try methods.split(separator: ",").map { name in
+      DecodeBenchmark.Method(
+        name: String(name),
+        drafts: try DraftMethods(
+          parsing: String(name).replacing("+", with: ","), hasDraftModel: draftEngine != nil))
+    }
+    let all = try loadPrompts(template: try ChatTemplate(file: file), tokenizer: tokenizer)
+    let benchmark = try DecodeBenchmark(engine: engine, draftEngine: draftEngine)
+    let rows = try benchmark.run(
+      all, methods: chosen, sampling: try sampling.parameters(),
+      tokenLimit: tokenLimit < 0 ? nil : tokenLimit, stopTokens: tokenizer.endOfGeneration,
+      roundCount: repetitions
+    ) { row in
+      guard output == .table else { return }
+      FileHandleStream.standardOutput.write(
+        padded("\(row.prompt)", 5) + padded(row.category, 16) + padded(row.method, 16)
+          + padded("\(row.tokenCount) tokens", 13)
+          + padded("\(rounded(row.tokensPerStep)) per step", 16) + "\(rounded(row.speedup))x\n")
+    }
+    let report = DecodeBenchReport(rows: rows, methods: chosen.map(\.name), engine: engine)
+    switch output {
+    case .json: try printJSON(report)
+    case .table: FileHandleStream.standardOutput.write(report.table)
+    }
+  }
+
+  private func loadPrompts(
+    template: ChatTemplate, tokenizer: BytePairTokenizer
+  ) throws -> [DecodeBenchmark.Prompt] {
+    struct Line: Decodable {
+      let id: Int?
+      let category: String?
+      let turns: [String]
+    }
+    let text: String
+    do { text = try String(contentsOf: URL(filePath: prompts), encoding: .utf8) } catch {
+      throw CommandFailure(description: "\(prompts): \(error.localizedDescription)")
+    }
+    var all: [DecodeBenchmark.Prompt] = []
+    for (number, line) in text.split(separator: "\n").enumerated() {
+      guard let parsed = try? JSONDecoder().decode(Line.self, from: Data(line.utf8)),
+        let turn = parsed.turns.first
+      else {
+        throw CommandFailure(
+          description: "\(prompts), line \(number + 1): expected an object with \"turns\"")
+      }
+      let tokens = try template.encode(
+        [ChatMessage(role: "user", content: turn)], tokenizer: tokenizer)
+      all.append(
+        DecodeBenchmark.Prompt(
+          id: parsed.id ?? number + 1, category: parsed.category ?? "none", tokens: tokens))
+    }
+    return all
+  }
+}
+
+/// What `slipstream bench decode` prints.
+struct DecodeBenchReport: Encodable {
+  struct Row: Encodable {
+    let prompt: Int
+    let category: String
+    let method: String
+    let tokens: Int
+    let tokensPerSecond: Double
+    let plainTokensPerSecond: Double
+    let speedup: Double
+    let tokensPerStep: Double
+    let draftTokens: Int
+    let acceptedTokens: Int
+  }
+  struct Summary: Encodable {
+    let method: String
+    let median: Double
+    let mean: Double
+    let least: Double
+    let most: Double
+    let tokensPerStep: Double
+    /// Mean speed-up by category.
+    let categories: [String: Double]
+  }
+  let isa: String
+  let threads: Int
+  let results: [Row]
+  let summaries: [Summary]
+
+  init(rows: [DecodeBenchmark.Row], methods: [String], engine: InferenceEngine) {
+    isa = engine.model.kernels.name
+    threads = engine.threadCount
+    results = rows.map {
+      Row(
+        prompt: $0.prompt, category: $0.category, method: $0.method, tokens: $0.tokenCount,
+        tokensPerSecond: $0.tokensPerSecond, plainTokensPerSecond: $0.plainTokensPerSecond,
+        speedup: $0.speedup, tokensPerStep: $0.tokensPerStep, draftTokens: $0.draftTokenCount,
+        acceptedTokens: $0.acceptedTokenCount)
+    }
+    summaries = methods.map { method in
+      let own = rows.filter { $0.method == method }
+      let ratios = own.map(\.speedup)
+      return Summary(
+        method: method, median: Benchmarks::median(ratios),
+        mean: ratios.reduce(0, +) / Double(max(1, ratios.count)), least: ratios.min() ?? .nan,
+        most: ratios.max() ?? .nan, tokensPerStep: Benchmarks::median(own.map(\.tokensPerStep)),
+        categories: Dictionary(grouping: own, by: \.category).mapValues { group in
+          group.reduce(0) { $0 + $1.speedup } / Double(group.count)
+        })
+    }
+  }
+
+  var table: String {
+    var lines = ["", "speed-up over plain decoding (\(isa), \(threads) thread(s))", ""]
+    lines.append(
+      padded("method", 18) + padded("median", 9) + padded("mean", 9) + padded("least", 9)
+        + padded("most", 9) + "tokens per step (median)")
+    for summary in summaries {
+      lines.append(
+        padded(summary.method, 18) + padded(rounded(summary.median), 9)
+          + padded(rounded(summary.mean), 9) + padded(rounded(summary.least), 9)
+          + padded(rounded(summary.most), 9) + rounded(summary.tokensPerStep))
+      for (category, mean) in summary.categories.sorted(by: { $0.key < $1.key }) {
+        lines.append("  " + padded(category, 25) + rounded(mean))
+      }
+    }
+    return lines.joined(separator: "\n") + "\n"
+  }
+}
