@@ -53,6 +53,7 @@ stage "layout" check_layout
 stage "format" swift format lint --strict --recursive --parallel Package.swift Sources Tests
 stage "generated protocol code" deploy/regenerate-protos.sh --check
 stage "build" swift build -c release --build-tests --explicit-target-dependency-import-check error
-stage "tests" swift test -c release --disable-xctest --skip-build
+# One at a time: tests that start clusters want the cores for themselves.
+stage "tests" swift test -c release --disable-xctest --skip-build --no-parallel
 stage "aarch64 kernels" check_aarch64
 echo "all checks passed"

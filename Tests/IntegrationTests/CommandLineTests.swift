@@ -3,191 +3,193 @@ import InferenceTypes
 import TestSupport
 import Testing
 
-/// The commands that need no cluster, as a user or a script calls them.
-@Suite(.serialized) struct CommandLineTests {
-  private func json(_ data: Data) throws -> [String: Any] {
-    try #require(try JSONSerialization.jsonObject(with: data) as? [String: Any])
-  }
+extension IntegrationTests {
+  /// The commands that need no cluster, as a user or a script calls them.
+  @Suite struct CommandLineTests {
+    private func json(_ data: Data) throws -> [String: Any] {
+      try #require(try JSONSerialization.jsonObject(with: data) as? [String: Any])
+    }
 
-  @Test func tokenizeTakesArgumentsAndStandardInputAsTheyAre() async throws {
-    let model = try TestFiles.modelPath()
-    let argument = try await Daemon.output(["tokenize", "-m", model, "--json", "Hello, world!"])
-    #expect(try json(argument.output)["tokens"] as? [Int] == [19556, 28, 905, 17])
-    let input = try await Daemon.output(
-      ["tokenize", "-m", model, "--json"], input: Data(" a\n".utf8))
-    let trimmed = try await Daemon.output(["tokenize", "-m", model, "--json", "a"])
-    let tokens = try #require(try json(input.output)["tokens"] as? [Int])
-    #expect(tokens.last == 198, "the line end is a token")
-    #expect(tokens != (try json(trimmed.output)["tokens"] as? [Int]))
-  }
+    @Test func tokenizeTakesArgumentsAndStandardInputAsTheyAre() async throws {
+      let model = try TestFiles.modelPath()
+      let argument = try await Daemon.output(["tokenize", "-m", model, "--json", "Hello, world!"])
+      #expect(try json(argument.output)["tokens"] as? [Int] == [19556, 28, 905, 17])
+      let input = try await Daemon.output(
+        ["tokenize", "-m", model, "--json"], input: Data(" a\n".utf8))
+      let trimmed = try await Daemon.output(["tokenize", "-m", model, "--json", "a"])
+      let tokens = try #require(try json(input.output)["tokens"] as? [Int])
+      #expect(tokens.last == 198, "the line end is a token")
+      #expect(tokens != (try json(trimmed.output)["tokens"] as? [Int]))
+    }
 
-  @Test func specialTokensAreParsedOnlyWhereAsked() async throws {
-    let model = try TestFiles.modelPath()
-    let text = "<|im_start|>user"
-    let plain = try await Daemon.output(["tokenize", "-m", model, "--json", text])
-    let parsed = try await Daemon.output(
-      ["tokenize", "-m", model, "--parse-special", "--json", text])
-    #expect(try json(parsed.output)["tokens"] as? [Int] == [1, 4093])
-    #expect(try #require(json(plain.output)["tokens"] as? [Int]).first != 1)
-  }
+    @Test func specialTokensAreParsedOnlyWhereAsked() async throws {
+      let model = try TestFiles.modelPath()
+      let text = "<|im_start|>user"
+      let plain = try await Daemon.output(["tokenize", "-m", model, "--json", text])
+      let parsed = try await Daemon.output(
+        ["tokenize", "-m", model, "--parse-special", "--json", text])
+      #expect(try json(parsed.output)["tokens"] as? [Int] == [1, 4093])
+      #expect(try #require(json(plain.output)["tokens"] as? [Int]).first != 1)
+    }
 
-  @Test func logitsAreAnArrayWithTheLargestOfEachPosition() async throws {
-    let model = try TestFiles.modelPath()
-    for backend in ["default", "openblas"] {
-      let result = try await Daemon.output([
-        "logits", "-m", model, "--tokens", "1,2,3", "--top", "4", "--backend", backend, "--json",
-      ])
-      let positions = try #require(
-        try JSONSerialization.jsonObject(with: result.output) as? [[String: Any]])
-      try #require(positions.count == 3)
-      for position in positions {
-        let top = try #require(position["top"] as? [[String: Any]])
-        let logits = try top.map { try #require($0["logit"] as? Double) }
-        #expect(logits.count == 4 && logits == logits.sorted(by: >))
-        #expect(top.allSatisfy { $0["id"] is Int })
-        let sum = try #require(position["logsumexp"] as? Double)
-        #expect(sum >= logits[0] && sum < logits[0] + 11)
+    @Test func logitsAreAnArrayWithTheLargestOfEachPosition() async throws {
+      let model = try TestFiles.modelPath()
+      for backend in ["default", "openblas"] {
+        let result = try await Daemon.output([
+          "logits", "-m", model, "--tokens", "1,2,3", "--top", "4", "--backend", backend, "--json",
+        ])
+        let positions = try #require(
+          try JSONSerialization.jsonObject(with: result.output) as? [[String: Any]])
+        try #require(positions.count == 3)
+        for position in positions {
+          let top = try #require(position["top"] as? [[String: Any]])
+          let logits = try top.map { try #require($0["logit"] as? Double) }
+          #expect(logits.count == 4 && logits == logits.sorted(by: >))
+          #expect(top.allSatisfy { $0["id"] is Int })
+          let sum = try #require(position["logsumexp"] as? Double)
+          #expect(sum >= logits[0] && sum < logits[0] + 11)
+        }
       }
     }
-  }
 
-  @Test func runReportsTextTokensTimesAndDrafts() async throws {
-    let result = try await Daemon.output([
-      "run", "-m", try TestFiles.modelPath(), "-p", "Count: one two three one two three one",
-      "--raw", "-n", "20", "--temp", "0", "--spec-type", "trigram,recycle", "--json",
+    @Test func runReportsTextTokensTimesAndDrafts() async throws {
+      let result = try await Daemon.output([
+        "run", "-m", try TestFiles.modelPath(), "-p", "Count: one two three one two three one",
+        "--raw", "-n", "20", "--temp", "0", "--spec-type", "trigram,recycle", "--json",
+      ])
+      let report = try json(result.output)
+      #expect((report["tokens"] as? [Int])?.count == 20)
+      #expect(report["finish_reason"] as? String == "length")
+      #expect((report["text"] as? String)?.isEmpty == false)
+      let timings = try #require(report["timings"] as? [String: Any])
+      for key in [
+        "prompt_n", "prompt_ms", "prompt_per_second", "prompt_per_token_ms", "predicted_n",
+        "predicted_ms", "predicted_per_second", "predicted_per_token_ms", "draft_n",
+        "draft_n_accepted",
+      ] { #expect(timings[key] is NSNumber, "\(key)") }
+      #expect(timings["predicted_n"] as? Int == 20)
+    }
+
+    /// One seed, one text: with every draft method, a draft model and every instruction set.
+    @Test func runWritesTheSameTokensWhateverDrafts() async throws {
+      let model = try TestFiles.modelPath()
+      let draft = try DraftModel()
+      let fixed = [
+        "run", "-m", model, "-p", "Why do leaves change colour in autumn?", "-n", "40", "--temp",
+        "0.8", "--seed", "11", "--json",
+      ]
+      let plain = try await Daemon.output(fixed + ["--spec-type", "none"])
+      let expected = try #require(try json(plain.output)["tokens"] as? [Int])
+      #expect(expected.count > 10)
+      for method in ["trigram", "recycle", "auto", "trigram,recycle"] {
+        let other = try await Daemon.output(fixed + ["--spec-type", method])
+        #expect(try json(other.output)["tokens"] as? [Int] == expected, "\(method)")
+      }
+      let drafted = try await Daemon.output(
+        fixed + ["--spec-type", "draft", "-md", draft.path, "-t", "2"])
+      #expect(try json(drafted.output)["tokens"] as? [Int] == expected)
+      let timings = try #require(try json(drafted.output)["timings"] as? [String: Any])
+      #expect((timings["draft_n_accepted"] as? Int ?? 0) > 10)
+      let avx2 = try await Daemon.output(
+        fixed + ["--spec-type", "auto"], environment: ["SLIPSTREAM_ISA": "avx2"])
+      if avx2.status == 0 {
+        #expect(try json(avx2.output)["tokens"] as? [Int] == expected)
+      } else {
+        #expect(avx2.errors.contains("avx2"), "this machine has no AVX2, and is told so")
+      }
+    }
+
+    @Test func benchPrintsRatesAndTheCostCurve() async throws {
+      let result = try await Daemon.output([
+        "bench", "engine", "-m", try TestFiles.modelPath(), "-t", "1", "-p", "16", "-n", "4", "-r",
+        "1", "-o", "json",
+      ])
+      let report = try json(result.output)
+      let rows = try #require(report["results"] as? [[String: Any]])
+      for test in ["pp16", "tg4"] {
+        let row = try #require(rows.first { $0["test"] as? String == test })
+        #expect((row["tokens_per_second"] as? Double ?? 0) > 0 && row["spread"] is NSNumber)
+      }
+      let curve = try #require(report["v"] as? [String: Double])
+      #expect(curve["1"] == 1 && curve["64"] != nil && curve["8"] != nil)
+      #expect(report["isa"] is String && report["threads"] as? Int == 1)
+    }
+
+    @Test func inspectShowsAFileAndRefusesADamagedOne() async throws {
+      let model = try TestFiles.modelPath()
+      let whole = try await Daemon.output(["inspect", model, "--json"])
+      let report = try json(whole.output)
+      #expect((report["tensors"] as? [Any])?.count == 272)
+      #expect((report["metadata"] as? [String: Any])?["llama.block_count"] as? Int == 30)
+      let table = try await Daemon.output(["inspect", model])
+      #expect(String(decoding: table.output, as: UTF8.self).contains("blk.29.ffn_up.weight"))
+
+      let damaged = FileManager.default.temporaryDirectory.appending(path: "damaged.gguf")
+      try Data(contentsOf: URL(filePath: model)).prefix(100_000).write(to: damaged)
+      defer { try? FileManager.default.removeItem(at: damaged) }  // Best effort: it is temporary.
+      for arguments in [
+        ["inspect", damaged.path()], ["run", "-m", damaged.path(), "-p", "x"],
+        ["tokenize", "-m", damaged.path(), "x"],
+      ] {
+        let result = try await Daemon.output(arguments)
+        #expect(result.status == 1)
+        #expect(result.errors.contains(damaged.path()), "\(result.errors)")
+      }
+    }
+
+    @Test(arguments: [
+      (["run", "-m", "/no/such/file.gguf", "-p", "x"], "/no/such/file.gguf"),
+      (["run", "-m", "MODEL", "-p", "x", "--spec-type", "magic"], "magic"),
+      (["run", "-m", "MODEL", "-p", "x", "--spec-type", "draft"], "-md"),
+      (["run", "-m", "MODEL", "-p", "x", "--top-p", "1.5"], "topP"),
+      (["run", "-m", "MODEL", "-p", "x", "--temp", "-1"], "temperature"),
+      (["run", "-m", "MODEL", "-p", "x", "--ctx-size", "9000"], "8192"),
+      (["run", "-m", "MODEL", "-p", "x", "-t", "0"], "thread"),
+      (["run", "-m", "MODEL", "-p", "x", "--logit-bias", "5"], "TOKEN+BIAS"),
+      (["logits", "-m", "MODEL", "--tokens", "1,zwei"], "zwei"),
+      (["logits", "-m", "MODEL", "--tokens", "1,99999999"], "49152"),
+      (["logits", "-m", "MODEL", "--tokens", "1", "--backend", "cuda"], "openblas"),
+      (["bench", "engine", "-m", "MODEL", "-p", "0"], "0"),
+      (["router", "-m", "MODEL", "--host", "0.0.0.0", "--port", "0"], "--api-key"),
+      (["router", "-m", "MODEL", "--bind", "tcp://0.0.0.0:*"], "--insecure-plaintext"),
+      (["verifier", "-m", "MODEL", "--bind", "tcp://0.0.0.0:*"], "--insecure-plaintext"),
+      (["drafter", "-m", "MODEL", "--spec-type", "none"], "--spec-type"),
+      (["generate", "x", "--url", "http://127.0.0.1:1"], "127.0.0.1:1"),
     ])
-    let report = try json(result.output)
-    #expect((report["tokens"] as? [Int])?.count == 20)
-    #expect(report["finish_reason"] as? String == "length")
-    #expect((report["text"] as? String)?.isEmpty == false)
-    let timings = try #require(report["timings"] as? [String: Any])
-    for key in [
-      "prompt_n", "prompt_ms", "prompt_per_second", "prompt_per_token_ms", "predicted_n",
-      "predicted_ms", "predicted_per_second", "predicted_per_token_ms", "draft_n",
-      "draft_n_accepted",
-    ] { #expect(timings[key] is NSNumber, "\(key)") }
-    #expect(timings["predicted_n"] as? Int == 20)
-  }
-
-  /// One seed, one text: with every draft method, a draft model and every instruction set.
-  @Test func runWritesTheSameTokensWhateverDrafts() async throws {
-    let model = try TestFiles.modelPath()
-    let draft = try DraftModel()
-    let fixed = [
-      "run", "-m", model, "-p", "Why do leaves change colour in autumn?", "-n", "40", "--temp",
-      "0.8", "--seed", "11", "--json",
-    ]
-    let plain = try await Daemon.output(fixed + ["--spec-type", "none"])
-    let expected = try #require(try json(plain.output)["tokens"] as? [Int])
-    #expect(expected.count > 10)
-    for method in ["trigram", "recycle", "auto", "trigram,recycle"] {
-      let other = try await Daemon.output(fixed + ["--spec-type", method])
-      #expect(try json(other.output)["tokens"] as? [Int] == expected, "\(method)")
+    func mistakesAreNamed(arguments: [String], word: String) async throws {
+      let model = try TestFiles.modelPath()
+      let result = try await Daemon.output(arguments.map { $0 == "MODEL" ? model : $0 })
+      #expect(result.status != 0)
+      #expect(result.errors.contains(word), "\(result.errors)")
+      #expect(!result.errors.contains("Fatal error"))
     }
-    let drafted = try await Daemon.output(
-      fixed + ["--spec-type", "draft", "-md", draft.path, "-t", "2"])
-    #expect(try json(drafted.output)["tokens"] as? [Int] == expected)
-    let timings = try #require(try json(drafted.output)["timings"] as? [String: Any])
-    #expect((timings["draft_n_accepted"] as? Int ?? 0) > 10)
-    let avx2 = try await Daemon.output(
-      fixed + ["--spec-type", "auto"], environment: ["SLIPSTREAM_ISA": "avx2"])
-    if avx2.status == 0 {
-      #expect(try json(avx2.output)["tokens"] as? [Int] == expected)
-    } else {
-      #expect(avx2.errors.contains("avx2"), "this machine has no AVX2, and is told so")
+
+    @Test func unknownInstructionSetsAreNamed() async throws {
+      let result = try await Daemon.output(
+        ["run", "-m", try TestFiles.modelPath(), "-p", "x"], environment: ["SLIPSTREAM_ISA": "mmx"])
+      #expect(result.status == 1 && result.errors.contains("scalar"), "\(result.errors)")
     }
-  }
 
-  @Test func benchPrintsRatesAndTheCostCurve() async throws {
-    let result = try await Daemon.output([
-      "bench", "engine", "-m", try TestFiles.modelPath(), "-t", "1", "-p", "16", "-n", "4", "-r",
-      "1", "-o", "json",
-    ])
-    let report = try json(result.output)
-    let rows = try #require(report["results"] as? [[String: Any]])
-    for test in ["pp16", "tg4"] {
-      let row = try #require(rows.first { $0["test"] as? String == test })
-      #expect((row["tokens_per_second"] as? Double ?? 0) > 0 && row["spread"] is NSNumber)
+    /// `up` starts three processes; they end with it, also when it is killed.
+    @Test(arguments: [SIGTERM, SIGINT, SIGKILL])
+    func upStartsACluster(signal: Int32) async throws {
+      let cluster = try Daemon("up", ["up", "-m", try TestFiles.modelPath(), "--port", "0"])
+      let ready = try await cluster.line().split(separator: " ").map(String.init)
+      try #require(ready.count == 2 && ready[0] == "ready")
+      let answer = try await Daemon.output([
+        "generate", "The capital of France is", "--url", ready[1], "--temp", "0", "-n", "4",
+      ])
+      #expect(String(decoding: answer.output, as: UTF8.self).contains("Paris"))
+      #expect(answer.errors.contains("tokens/s"))
+      cluster.signal(signal)
+      let deadline = ContinuousClock().now + .seconds(30)
+      var isGone = false
+      while !isGone, ContinuousClock().now < deadline {
+        let probe = try await Daemon.output(["generate", "x", "--url", ready[1], "-n", "1"])
+        isGone = probe.status != 0
+      }
+      #expect(isGone, "the router still answers")
+      if signal != SIGKILL { #expect(try await cluster.stop() == 0, "\(cluster.log)") }
     }
-    let curve = try #require(report["v"] as? [String: Double])
-    #expect(curve["1"] == 1 && curve["64"] != nil && curve["8"] != nil)
-    #expect(report["isa"] is String && report["threads"] as? Int == 1)
-  }
-
-  @Test func inspectShowsAFileAndRefusesADamagedOne() async throws {
-    let model = try TestFiles.modelPath()
-    let whole = try await Daemon.output(["inspect", model, "--json"])
-    let report = try json(whole.output)
-    #expect((report["tensors"] as? [Any])?.count == 272)
-    #expect((report["metadata"] as? [String: Any])?["llama.block_count"] as? Int == 30)
-    let table = try await Daemon.output(["inspect", model])
-    #expect(String(decoding: table.output, as: UTF8.self).contains("blk.29.ffn_up.weight"))
-
-    let damaged = FileManager.default.temporaryDirectory.appending(path: "damaged.gguf")
-    try Data(contentsOf: URL(filePath: model)).prefix(100_000).write(to: damaged)
-    defer { try? FileManager.default.removeItem(at: damaged) }  // Best effort: it is temporary.
-    for arguments in [
-      ["inspect", damaged.path()], ["run", "-m", damaged.path(), "-p", "x"],
-      ["tokenize", "-m", damaged.path(), "x"],
-    ] {
-      let result = try await Daemon.output(arguments)
-      #expect(result.status == 1)
-      #expect(result.errors.contains(damaged.path()), "\(result.errors)")
-    }
-  }
-
-  @Test(arguments: [
-    (["run", "-m", "/no/such/file.gguf", "-p", "x"], "/no/such/file.gguf"),
-    (["run", "-m", "MODEL", "-p", "x", "--spec-type", "magic"], "magic"),
-    (["run", "-m", "MODEL", "-p", "x", "--spec-type", "draft"], "-md"),
-    (["run", "-m", "MODEL", "-p", "x", "--top-p", "1.5"], "topP"),
-    (["run", "-m", "MODEL", "-p", "x", "--temp", "-1"], "temperature"),
-    (["run", "-m", "MODEL", "-p", "x", "--ctx-size", "9000"], "8192"),
-    (["run", "-m", "MODEL", "-p", "x", "-t", "0"], "thread"),
-    (["run", "-m", "MODEL", "-p", "x", "--logit-bias", "5"], "TOKEN+BIAS"),
-    (["logits", "-m", "MODEL", "--tokens", "1,zwei"], "zwei"),
-    (["logits", "-m", "MODEL", "--tokens", "1,99999999"], "49152"),
-    (["logits", "-m", "MODEL", "--tokens", "1", "--backend", "cuda"], "openblas"),
-    (["bench", "engine", "-m", "MODEL", "-p", "0"], "0"),
-    (["router", "-m", "MODEL", "--host", "0.0.0.0", "--port", "0"], "--api-key"),
-    (["router", "-m", "MODEL", "--bind", "tcp://0.0.0.0:*"], "--insecure-plaintext"),
-    (["verifier", "-m", "MODEL", "--bind", "tcp://0.0.0.0:*"], "--insecure-plaintext"),
-    (["drafter", "-m", "MODEL", "--spec-type", "none"], "--spec-type"),
-    (["generate", "x", "--url", "http://127.0.0.1:1"], "127.0.0.1:1"),
-  ])
-  func mistakesAreNamed(arguments: [String], word: String) async throws {
-    let model = try TestFiles.modelPath()
-    let result = try await Daemon.output(arguments.map { $0 == "MODEL" ? model : $0 })
-    #expect(result.status != 0)
-    #expect(result.errors.contains(word), "\(result.errors)")
-    #expect(!result.errors.contains("Fatal error"))
-  }
-
-  @Test func unknownInstructionSetsAreNamed() async throws {
-    let result = try await Daemon.output(
-      ["run", "-m", try TestFiles.modelPath(), "-p", "x"], environment: ["SLIPSTREAM_ISA": "mmx"])
-    #expect(result.status == 1 && result.errors.contains("scalar"), "\(result.errors)")
-  }
-
-  /// `up` starts three processes; they end with it, also when it is killed.
-  @Test(arguments: [SIGTERM, SIGINT, SIGKILL])
-  func upStartsACluster(signal: Int32) async throws {
-    let cluster = try Daemon("up", ["up", "-m", try TestFiles.modelPath(), "--port", "0"])
-    let ready = try await cluster.line().split(separator: " ").map(String.init)
-    try #require(ready.count == 2 && ready[0] == "ready")
-    let answer = try await Daemon.output([
-      "generate", "The capital of France is", "--url", ready[1], "--temp", "0", "-n", "4",
-    ])
-    #expect(String(decoding: answer.output, as: UTF8.self).contains("Paris"))
-    #expect(answer.errors.contains("tokens/s"))
-    cluster.signal(signal)
-    let deadline = ContinuousClock().now + .seconds(30)
-    var isGone = false
-    while !isGone, ContinuousClock().now < deadline {
-      let probe = try await Daemon.output(["generate", "x", "--url", ready[1], "-n", "1"])
-      isGone = probe.status != 0
-    }
-    #expect(isGone, "the router still answers")
-    if signal != SIGKILL { #expect(try await cluster.stop() == 0, "\(cluster.log)") }
   }
 }

@@ -7,85 +7,87 @@ import InferenceTypes
 import TestSupport
 import Testing
 
-/// The real daemons with the real model: whatever drafts, the token ids are those of plain
-/// decoding in one process.
-@Suite(.serialized) struct ExactTextTests {
-  /// Ten prompts of all kinds, greedy and sampled with three seeds.
-  private func requests() throws -> [ReferenceRequest] {
-    let prompts = try Prompts.load()
-    let chosen = stride(from: 0, to: prompts.count, by: 5).prefix(10).map { prompts[$0] }
-    return chosen.flatMap { prompt in
-      [ReferenceRequest(prompt: prompt, temperature: 0, seed: 1, tokenLimit: 24)]
-        + [1, 2, 3].map {
-          ReferenceRequest(prompt: prompt, temperature: 0.8, seed: $0, tokenLimit: 24)
+extension IntegrationTests {
+  /// The real daemons with the real model: whatever drafts, the token ids are those of plain
+  /// decoding in one process.
+  @Suite struct ExactTextTests {
+    /// Ten prompts of all kinds, greedy and sampled with three seeds.
+    private func requests() throws -> [ReferenceRequest] {
+      let prompts = try Prompts.load()
+      let chosen = stride(from: 0, to: prompts.count, by: 5).prefix(10).map { prompts[$0] }
+      return chosen.flatMap { prompt in
+        [ReferenceRequest(prompt: prompt, temperature: 0, seed: 1, tokenLimit: 24)]
+          + [1, 2, 3].map {
+            ReferenceRequest(prompt: prompt, temperature: 0.8, seed: $0, tokenLimit: 24)
+          }
+      }
+    }
+
+    /// Asks all requests, four at a time, and compares. Returns drafted and accepted tokens.
+    private func check(_ cluster: RunningCluster) async throws -> (drafted: Int, accepted: Int) {
+      let all = try requests()
+      try #require(all.count == 40)
+      var references: [ReferenceRequest: [TokenID]] = [:]
+      for request in all { references[request] = try await References.shared.tokens(request) }
+      var totals = (drafted: 0, accepted: 0)
+      try await withThrowingTaskGroup(of: (ReferenceRequest, CompletionResult).self) { group in
+        var waiting = all[...]
+        func addNext() {
+          guard let request = waiting.popFirst() else { return }
+          group.addTask { (request, try await cluster.complete(request)) }
         }
-    }
-  }
-
-  /// Asks all requests, four at a time, and compares. Returns drafted and accepted tokens.
-  private func check(_ cluster: RunningCluster) async throws -> (drafted: Int, accepted: Int) {
-    let all = try requests()
-    try #require(all.count == 40)
-    var references: [ReferenceRequest: [TokenID]] = [:]
-    for request in all { references[request] = try await References.shared.tokens(request) }
-    var totals = (drafted: 0, accepted: 0)
-    try await withThrowingTaskGroup(of: (ReferenceRequest, CompletionResult).self) { group in
-      var waiting = all[...]
-      func addNext() {
-        guard let request = waiting.popFirst() else { return }
-        group.addTask { (request, try await cluster.complete(request)) }
+        for _ in 0..<4 { addNext() }
+        while let (request, result) = try await group.next() {
+          #expect(
+            result.tokens == references[request],
+            "T \(request.temperature), seed \(request.seed): \(request.prompt)")
+          totals.drafted += result.summary.draftTokenCount
+          totals.accepted += result.summary.acceptedTokenCount
+          addNext()
+        }
       }
-      for _ in 0..<4 { addNext() }
-      while let (request, result) = try await group.next() {
-        #expect(
-          result.tokens == references[request],
-          "T \(request.temperature), seed \(request.seed): \(request.prompt)")
-        totals.drafted += result.summary.draftTokenCount
-        totals.accepted += result.summary.acceptedTokenCount
-        addNext()
-      }
+      return totals
     }
-    return totals
-  }
 
-  @Test func noDrafter() async throws {
-    let cluster = try await RunningCluster(specType: "none")
-    let totals = try await check(cluster)
-    #expect(totals.drafted == 0)
-  }
+    @Test func noDrafter() async throws {
+      let cluster = try await RunningCluster(specType: "none")
+      let totals = try await check(cluster)
+      #expect(totals.drafted == 0)
+    }
 
-  @Test(arguments: ["trigram", "recycle"])
-  func trainingFreeDrafter(method: String) async throws {
-    let cluster = try await RunningCluster(specType: "none")
-    let drafter = try await cluster.startDrafter(specType: method)
-    let totals = try await check(cluster)
-    #expect(totals.accepted > 0, "of \(totals.drafted) drafts")
-    #expect(drafter.isRunning)
-  }
+    @Test(arguments: ["trigram", "recycle"])
+    func trainingFreeDrafter(method: String) async throws {
+      let cluster = try await RunningCluster(specType: "none")
+      let drafter = try await cluster.startDrafter(specType: method)
+      let totals = try await check(cluster)
+      #expect(totals.accepted > 0, "of \(totals.drafted) drafts")
+      #expect(drafter.isRunning)
+    }
 
-  @Test(arguments: ["trigram", "recycle", "auto"])
-  func draftsOfTheVerifierItself(method: String) async throws {
-    let cluster = try await RunningCluster(specType: method)
-    let totals = try await check(cluster)
-    #expect(totals.accepted > 0, "of \(totals.drafted) drafts")
-  }
+    @Test(arguments: ["trigram", "recycle", "auto"])
+    func draftsOfTheVerifierItself(method: String) async throws {
+      let cluster = try await RunningCluster(specType: method)
+      let totals = try await check(cluster)
+      #expect(totals.accepted > 0, "of \(totals.drafted) drafts")
+    }
 
-  @Test func draftModelOfTheSameFamily() async throws {
-    let draft = try DraftModel()
-    let cluster = try await RunningCluster(specType: "none")
-    let drafter = try await cluster.startDrafter(specType: "draft", model: draft.path)
-    let totals = try await check(cluster)
-    #expect(totals.accepted > 0, "of \(totals.drafted) drafts")
-    #expect(drafter.isRunning)
-  }
+    @Test func draftModelOfTheSameFamily() async throws {
+      let draft = try DraftModel()
+      let cluster = try await RunningCluster(specType: "none")
+      let drafter = try await cluster.startDrafter(specType: "draft", model: draft.path)
+      let totals = try await check(cluster)
+      #expect(totals.accepted > 0, "of \(totals.drafted) drafts")
+      #expect(drafter.isRunning)
+    }
 
-  @Test func garbageChangesNothing() async throws {
-    let cluster = try await RunningCluster(specType: "none")
-    let hostile = try await HostileDrafter(model: cluster.model, router: cluster.workers)
-    _ = try await check(cluster)
-    #expect(hostile.nodeCount > 1000)
-    #expect(cluster.verifier.isRunning && cluster.router.isRunning)
-    await hostile.stop()
+    @Test func garbageChangesNothing() async throws {
+      let cluster = try await RunningCluster(specType: "none")
+      let hostile = try await HostileDrafter(model: cluster.model, router: cluster.workers)
+      _ = try await check(cluster)
+      #expect(hostile.nodeCount > 1000)
+      #expect(cluster.verifier.isRunning && cluster.router.isRunning)
+      await hostile.stop()
+    }
   }
 }
 

@@ -5,8 +5,8 @@
 //  - integer dot products are exact; floats are combined by fused multiply-adds written out here;
 //  - a sum over lanes is the fixed tree 16 -> 8 -> 4 -> 2 -> 1 (lane i plus lane i + half).
 // The plain loops of scalar.c define each result; every other table must equal them bit for bit.
-// A NaN or an infinity in an input gives NaN in every output that depends on it; which NaN is not
-// defined.
+// A NaN in an input gives NaN in every output that depends on it; which NaN is not defined. So does
+// an infinity among activations that are quantised; elsewhere it gives what IEEE arithmetic gives.
 #ifndef CKERNELS_H
 #define CKERNELS_H
 

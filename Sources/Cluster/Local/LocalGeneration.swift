@@ -79,13 +79,14 @@ package final class LocalGenerator {
   private let engine: InferenceEngine
   private let draftEngine: InferenceEngine?
   private var sources: LocalSources
-  private let costs: MeasuredCosts
+  private let costs: VerifyCosts
   /// Draft tokens of a draft model before each verification.
   private static let draftLength = 4
   /// Largest batch the planner may choose.
   private let nodeLimit: Int
 
-  /// Measures the costs of `engine`, the target's, unless they are known. The vocabulary of `draftEngine` is the
+  /// Measures the costs of `engine`, the target's, where they are not known and drafts make them
+  /// matter. The vocabulary of `draftEngine` is the
   /// target's; `nodeLimit` is the most nodes of a verification.
   package init(
     engine: InferenceEngine, draftEngine: InferenceEngine?, methods: DraftMethods,
@@ -94,8 +95,14 @@ package final class LocalGenerator {
     self.engine = engine
     self.draftEngine = methods.usesModel ? draftEngine : nil
     self.nodeLimit = methods.list == ["none"] ? 1 : nodeLimit
+    if let costs {
+      self.costs = costs.costs
+    } else if self.nodeLimit > 1 {
+      self.costs = try MeasuredCosts(engine: engine).costs
+    } else {
+      self.costs = .assumed
+    }
     sources = methods.makeSources(vocabularyCount: engine.model.shape.vocabularyCount)
-    if let costs { self.costs = costs } else { self.costs = try MeasuredCosts(engine: engine) }
   }
 
   /// What a generation produced.
@@ -129,7 +136,7 @@ package final class LocalGenerator {
         target.receive(update.nodes, anchor: update.anchor, link: 0, origin: .model)
       }
       let outcome = try target.step(
-        engine: engine, sources: &sources, costs: costs.costs, limit: nodeLimit)
+        engine: engine, sources: &sources, costs: costs, limit: nodeLimit)
       drafter?.follow(outcome.update(forLink: 0))
       onTokens(outcome.tokens)
     }

@@ -98,10 +98,10 @@ package struct MeasuredCosts: Sendable {
   /// Median time of a pass over one token.
   package let single: Duration
 
-  private static let sizes = [1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 32]
+  private static let sizes = [1, 2, 4, 6, 8, 12, 16, 24, 32]
 
   /// Times passes of growing size after a short prompt; sizes take turns, medians count.
-  package init(engine: InferenceEngine, roundCount: Int = 3) throws(EngineError) {
+  package init(engine: InferenceEngine, roundCount: Int = 5) throws(EngineError) {
     let cache = try engine.makeCache()
     let sizes = Self.sizes.filter { $0 < engine.contextLength - 32 }
     guard !sizes.isEmpty else {
