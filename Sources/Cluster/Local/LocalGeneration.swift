@@ -24,7 +24,7 @@ package struct DraftMethods: Sendable, Equatable {
       case "none":
         guard parts.count == 1 else { throw .noneWithOthers(list) }
       case "auto":
-        usesTrigram = true
+        // Recycling sees all that trigrams see; together they gain nothing on real texts.
         usesRecycling = true
         usesModel = usesModel || hasDraftModel
       case "draft":

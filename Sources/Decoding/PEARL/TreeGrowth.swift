@@ -69,14 +69,23 @@ struct TreeGrowth: Sendable {
 
   /// Collects the guesses for the token after a node. Nodes are expanded in the order of their
   /// indices, none left out.
-  mutating func expand(_ node: Int, pending: PendingTree?, sources: inout LocalSources) {
+  ///
+  /// - Parameters:
+  ///   - node: the node to expand.
+  ///   - pending: drafts that the session holds.
+  ///   - text: of the session down to the root, where it is indexed.
+  ///   - sources: the local sources to ask.
+  mutating func expand(
+    _ node: Int, pending: PendingTree?, text: SessionText? = nil, sources: inout LocalSources
+  ) {
     precondition(node == ranges.count, "node \(node) expanded after \(ranges.count)")
     let start = candidates.count
     if let pending, pendingNodes[node] >= 0 {
       pending.propose(at: pendingNodes[node], into: &candidates)
     }
     sources.propose(
-      at: places[node], start: start, candidates: &candidates, joined: &scratch)
+      at: places[node], path: path(to: node), text: text, start: start, candidates: &candidates,
+      joined: &scratch)
     let joinedStart = joined.count
     joined.append(contentsOf: scratch)
     ranges.append((start..<candidates.count, joinedStart..<joined.count))
@@ -87,6 +96,18 @@ struct TreeGrowth: Sendable {
           pathProbability: pathProbabilities[node] * guess.probability, sequence: sequence,
           parent: node, guess: guess))
     }
+  }
+
+  /// The tokens from below the root down to a node, its own last.
+  private func path(to node: Int) -> [TokenID] {
+    var path: [TokenID] = []
+    var index = node
+    while index > 0 {
+      path.append(tree.tokens[index])
+      index = tree.parents[index]
+    }
+    path.reverse()
+    return path
   }
 
   /// Leaves a node without guesses of its own.

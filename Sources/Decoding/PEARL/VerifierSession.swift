@@ -40,6 +40,9 @@ package struct VerifierSession: Sendable {
     }
   }
 
+  /// Drafts must promise this much more than decoding without: planning and learning take time of
+  /// their own, and a wrong promise must not make a text slower.
+  private static let plainPreference: Float = 1.05
   /// The prompt and every decided token.
   package private(set) var truth: [TokenID]
   package let promptCount: Int
@@ -48,6 +51,9 @@ package struct VerifierSession: Sendable {
   private var receptionCounts = [Int](repeating: 0, count: NodeReception.allCases.count)
   private var chooser: TokenChooser
   private var pending: PendingTree
+  private var purse = DraftPurse()
+  /// Index of the truth.
+  private var text = SessionText()
   private let sampling: DraftSampling
   private let stopTokens: [TokenID]
   private let vocabularyCount: Int
@@ -78,6 +84,7 @@ package struct VerifierSession: Sendable {
     for token in truth where token.rawValue >= vocabularyCount {
       throw .unknownToken(token, vocabularyCount: vocabularyCount)
     }
+    for token in truth { text.append(token) }
     promptCount = prompt.count
     sampling = DraftSampling(configuration.sampling)
     stopTokens = configuration.ignoresEndOfSequence ? [] : configuration.stopTokens
@@ -146,12 +153,14 @@ package struct VerifierSession: Sendable {
       growth.leaveUnexpanded(0)
       return batch(growth, count: 1, expected: 1)
     }
+    // The root is expanded in any case: what would have been guessed is learnt from.
+    let limit = purse.affordable(limit: limit, costs: costs)
     var growth = TreeGrowth(root: root, place: sources.prepared(place))
-    growth.expand(0, pending: pending, sources: &sources)
+    growth.expand(0, pending: pending, text: text, sources: &sources)
     var expected: Float = 1
     var bestCount = 1
     var bestExpected: Float = 1
-    var bestRate = 1 / costs.cost(1)
+    var bestRate = Self.plainPreference / costs.cost(1)
     while growth.tree.count < limit, let next = growth.next {
       let reachable = (growth.tree.count + 1...limit).contains { count in
         let most = expected + next.pathProbability * Float(count - growth.tree.count)
@@ -169,7 +178,7 @@ package struct VerifierSession: Sendable {
       if isLast {
         growth.leaveUnexpanded(node)
       } else {
-        growth.expand(node, pending: pending, sources: &sources)
+        growth.expand(node, pending: pending, text: text, sources: &sources)
       }
       let rate = expected / costs.cost(growth.tree.count)
       if rate > bestRate {
@@ -178,6 +187,7 @@ package struct VerifierSession: Sendable {
         bestExpected = expected
       }
     }
+    purse.spend(on: bestCount, costs: costs)
     return batch(growth, count: bestCount, expected: bestExpected)
   }
 
@@ -223,6 +233,7 @@ package struct VerifierSession: Sendable {
       path.append(next)
     }
     count(batch, path: path, emitted: truth.count - fromPosition)
+    purse.settle(emitted: truth.count - fromPosition)
     observe(batch, path: path, rootContext: rootContext, top: top, topCount: topCount, &sources)
     let matches = matches(pendingPath, count: truth.count - fromPosition)
     pending.reroot(path: pendingPath, position: fromPosition, truth: truth)
@@ -247,6 +258,7 @@ package struct VerifierSession: Sendable {
     let token = chooser.choose(
       logits: logits, top: top, recent: recent.span, position: truth.count)
     truth.append(token)
+    text.append(token)
     if isStop(token) {
       finish = .stop
     } else if truth.count >= lengthMax {

@@ -8,16 +8,20 @@ package struct HitRateTable: Sendable {
   /// Bounds of the confidence bins, in probability.
   private static let binBounds: [Float] = [0.01, 0.03, 0.1, 0.25, 0.5, 0.75, 0.9]
   package static let binCount = binBounds.count + 1
-  private static let priorTrials: Float = 3
   private static let cellTrialsMax: Float = 256
   private static let claimedMax: Float = 128
 
+  private let priorTrials: Float
   private var hits: [Float]
   private var trials: [Float]
   private var hitSum: Float = 0
   private var claimedSum: Float = 0
 
-  package init(cellCount: Int) {
+  /// - Parameters:
+  ///   - cellCount: number of cells.
+  ///   - priorTrials: number of trials that the source's own estimate is worth.
+  package init(cellCount: Int, priorTrials: Float = 3) {
+    self.priorTrials = priorTrials
     hits = [Float](repeating: 0, count: cellCount)
     trials = hits
   }
@@ -33,7 +37,7 @@ package struct HitRateTable: Sendable {
   package func estimate(cell: Int, claimed: Float) -> Float {
     let scale = min(1.25, (hitSum + 2) / (claimedSum + 2))
     let prior = claimed * scale
-    let rate = (hits[cell] + Self.priorTrials * prior) / (trials[cell] + Self.priorTrials)
+    let rate = (hits[cell] + priorTrials * prior) / (trials[cell] + priorTrials)
     return max(0.0001, min(0.995, rate))
   }
 

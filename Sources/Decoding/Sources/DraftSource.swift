@@ -29,6 +29,14 @@ package struct TokenContext: Sendable, Hashable {
     return context
   }
 
+  /// What is known of the context before the last token.
+  var preceding: TokenContext {
+    var context = TokenContext()
+    context.last = second
+    context.second = third
+    return context
+  }
+
   /// Name of the last `length` tokens, or `nil` where there are fewer.
   func key(length: Int) -> UInt64? {
     switch length {

@@ -10,6 +10,8 @@ package struct LocalSources: Sendable {
   /// for the token, and bin.
   private var agreement = HitRateTable(cellCount: 256 * HitRateTable.binCount)
 
+  private static let recyclingBit = UInt8(1) << DraftOrigin.recycling.rawValue
+
   /// No source at all: decoding without local drafts.
   package static let none = LocalSources()
 
@@ -63,15 +65,17 @@ package struct LocalSources: Sendable {
   ///
   /// - Parameters:
   ///   - place: where the guesses belong.
+  ///   - path: drafted tokens between the text and the place.
+  ///   - text: of the session, where it is indexed.
   ///   - start: index in `candidates` of the place's first guess.
   ///   - candidates: holds the guesses of the session's own drafts from `start` on; those of the
   ///     local sources are appended.
   ///   - joined: replaced by one guess for each token, most probable first.
   mutating func propose(
-    at place: DraftPlace, start: Int, candidates: inout [DraftCandidate],
-    joined: inout [JoinedCandidate]
+    at place: DraftPlace, path: [TokenID], text: SessionText?, start: Int,
+    candidates: inout [DraftCandidate], joined: inout [JoinedCandidate]
   ) {
-    recycling?.propose(at: place, into: &candidates)
+    recycling?.propose(at: place, path: path, text: text, into: &candidates)
     trigram?.propose(at: place, into: &candidates)
     joined.removeAll(keepingCapacity: true)
     for candidate in candidates[start...] { join(candidate, into: &joined) }
@@ -126,8 +130,12 @@ package struct LocalSources: Sendable {
         joined[index].largest = candidate.estimate
         joined[index].origin = candidate.origin
       }
-      joined[index].probability = joinedProbability(
-        joined[index].probability, candidate.estimate)
+      // The local sources learn from the same text: two of them are hardly more sure than one.
+      let isSameEvidence = isSearched && joined[index].origins == Self.recyclingBit
+      joined[index].probability =
+        isSameEvidence
+        ? max(joined[index].probability, candidate.estimate)
+        : joinedProbability(joined[index].probability, candidate.estimate)
       joined[index].origins |= bit
       if isSearched {
         joined[index].searchNode = candidate.handle

@@ -2,7 +2,8 @@ package import InferenceTypes
 
 /// Token Recycling: what the target thought likely after some context, it will think likely there
 /// again. Every verified row is remembered under its last three, two and one tokens; the longest
-/// key that is known answers.
+/// key that is known answers. Where the session's text is known, too, what followed the same words
+/// earlier joins the row, and both are weighed by ``DraftEvidence``.
 ///
 /// At temperature T the remembered log-probabilities are divided by T and meet the same noise as
 /// the target's choice will, so that draft and choice coincide where the distribution came back.
@@ -12,16 +13,17 @@ package import InferenceTypes
 /// 49,152.
 ///
 /// - SeeAlso: Luo et al. 2025, arXiv:2408.08696. Departs from it in the longer keys, the
-///   probabilities, the noise and the tree, which grows by estimated probability.
+///   probabilities, the copies, the noise and the tree, which grows by estimated probability.
 package struct TokenRecycling: DraftSource {
   package static let rowLength = 16
   /// Guesses for one place, at most.
   private static let proposalMax = 6
   private static let rankCount = 8
   private static let rowBits = 15
-  /// At temperature 0 the likeliest token of a known context is right more often than its
-  /// probability says.
-  private static let greedySharpness = 2.0
+  /// Longest key; the weights know the cases 0, no key is known, to 3.
+  private static let keyMax = 3
+  /// The first estimates are worth this many trials: they were fitted.
+  private static let priorTrials: Float = 8
 
   fileprivate struct Entry {
     var token: UInt32
@@ -36,11 +38,12 @@ package struct TokenRecycling: DraftSource {
   private var triple: [Entry]
   private var doubleKeys = KeyedRows(rowBits: rowBits)
   private var tripleKeys = KeyedRows(rowBits: rowBits)
-  /// Share of the places where the row of a key of one, two, three tokens held the truth.
-  private var confidence: [Float] = [0.75, 0.85, 0.93]
-  private var hitRates = HitRateTable(cellCount: 2 * 3 * rankCount * HitRateTable.binCount)
+  private var hitRates = HitRateTable(
+    cellCount: 2 * (keyMax + 1) * rankCount * HitRateTable.binCount, priorTrials: priorTrials)
+  private var evidence: [DraftEvidence] = []
   private var weights: [(weight: Double, token: UInt32)] = []
   private var fresh: [Entry] = []
+  private var copies: [SessionText.Copy] = []
 
   package init(vocabularyCount: Int) {
     precondition((1...1 << 21).contains(vocabularyCount), "vocabulary of \(vocabularyCount)")
@@ -50,12 +53,15 @@ package struct TokenRecycling: DraftSource {
     triple = double
   }
 
-  /// Remembers the target's largest logits after `context`; a later row replaces an earlier one.
+  /// Remembers the target's largest logits after `context`; a later row replaces an earlier one,
+  /// but moves that of a single token, which comes in many contexts, only halfway.
   package mutating func observe(context: TokenContext, top: Span<TokenLogit>) {
     normalize(top, into: &fresh)
     guard !fresh.isEmpty else { return }
-    for length in 1...3 {
+    // The row of one token comes last: blending changes `fresh`.
+    for length in stride(from: Self.keyMax, to: 0, by: -1) {
       guard let start = claim(context, length: length) else { continue }
+      if length == 1 && single[start].token != TokenContext.absent { blendFresh(start: start) }
       for index in fresh.indices { set(length: length, at: start + index, to: fresh[index]) }
     }
   }
@@ -90,16 +96,34 @@ package struct TokenRecycling: DraftSource {
   }
 
   package mutating func propose(at place: DraftPlace, into candidates: inout [DraftCandidate]) {
-    var length = 3
-    while length > 0, find(place.context, length: length) == nil { length -= 1 }
-    guard length > 0, let start = find(place.context, length: length) else { return }
-    weigh(start: start, length: length, place: place)
-    let mode = place.sampling.temperature == 0 ? 0 : 1
+    propose(at: place, path: [], text: nil, into: &candidates)
+  }
+
+  /// Appends guesses for the token at `place`, best first.
+  ///
+  /// - Parameters:
+  ///   - place: where the guesses belong.
+  ///   - path: drafted tokens between the text and the place.
+  ///   - text: of the session, where it is known.
+  ///   - candidates: what to append to.
+  mutating func propose(
+    at place: DraftPlace, path: [TokenID], text: SessionText?,
+    into candidates: inout [DraftCandidate]
+  ) {
+    copies.removeAll(keepingCapacity: true)
+    text?.findCopies(after: path, into: &copies)
+    let (length, start) = longest(place.context, upTo: Self.keyMax)
+    guard start != nil || !copies.isEmpty else { return }
+    collectRow(length: length, start: start, place: place)
+    collectText(text, place: place)
+    let isGreedy = place.sampling.temperature == 0
+    weigh(EvidenceWeights.of(keyLength: length, isGreedy: isGreedy))
     for rank in 0..<min(weights.count, Self.proposalMax) {
-      let claimed = Float(weights[rank].weight) * confidence[length - 1]
+      let claimed = Float(weights[rank].weight)
       guard claimed > 0.002 else { break }
-      let row = (mode * 3 + length - 1) * Self.rankCount + min(rank, Self.rankCount - 1)
-      let cell = row * HitRateTable.binCount + HitRateTable.bin(Float(weights[rank].weight))
+      let level = (isGreedy ? 0 : Self.keyMax + 1) + length
+      let row = level * Self.rankCount + min(rank, Self.rankCount - 1)
+      let cell = row * HitRateTable.binCount + HitRateTable.bin(claimed)
       candidates.append(
         DraftCandidate(
           token: TokenID(weights[rank].token), claimed: claimed,
@@ -109,47 +133,117 @@ package struct TokenRecycling: DraftSource {
   }
 
   package mutating func learn(_ candidates: ArraySlice<DraftCandidate>, truth: TokenID) {
-    guard let first = candidates.first else { return }
-    var isKnown = false
     for candidate in candidates {
-      let isHit = candidate.token == truth
-      isKnown = isKnown || isHit
-      hitRates.record(cell: candidate.cell, claimed: candidate.claimed, isHit: isHit)
+      hitRates.record(
+        cell: candidate.cell, claimed: candidate.claimed, isHit: candidate.token == truth)
     }
-    let length = first.cell / HitRateTable.binCount / Self.rankCount % 3
-    confidence[length] += 0.02 * ((isKnown ? 1 : 0) - confidence[length])
   }
 
-  /// Fills `weights` with the row's tokens and their probabilities, largest first.
-  private mutating func weigh(start: Int, length: Int, place: DraftPlace) {
-    weights.removeAll(keepingCapacity: true)
+  /// Fills `evidence` with the tokens of a row.
+  private mutating func collectRow(length: Int, start: Int?, place: DraftPlace) {
+    evidence.removeAll(keepingCapacity: true)
+    guard let start else { return }
     let sampling = place.sampling
-    let inverse =
-      sampling.temperature == 0 ? Self.greedySharpness : 1 / Double(sampling.temperature)
+    let inverse = sampling.temperature == 0 ? 1 : 1 / Double(sampling.temperature)
     var largest = -Double.infinity
-    for index in 0..<Self.rowLength {
-      let entry = entry(length: length, at: start + index)
+    for index in start..<start + Self.rowLength {
+      let entry = entry(length: length, at: index)
       guard entry.token != TokenContext.absent else { break }
-      weights.append((Double(entry.logProbability) * inverse, entry.token))
-      largest = max(largest, weights[index].weight)
+      let logProbability = max(
+        DraftEvidence.absentLogProbability, Double(entry.logProbability))
+      largest = max(largest, logProbability * inverse)
+      evidence.append(
+        DraftEvidence(
+          token: entry.token, logProbability: logProbability * inverse, isInRow: true))
     }
-    if sampling.temperature > 0 {
-      // What min-p dropped then, with some margin, it most likely drops again.
-      let floor = largest + ExactMath.log(Double(sampling.minP)) - 0.5
-      weights.removeAll { $0.weight < floor }
-      for index in weights.indices {
-        weights[index].weight += sampling.noise.value(
-          position: place.position, token: TokenID(weights[index].token))
+    guard sampling.temperature > 0 else { return }
+    // What min-p dropped then, with some margin, it most likely drops again.
+    let floor = largest + ExactMath.log(Double(sampling.minP)) - 0.5
+    evidence.removeAll { $0.logProbability < floor }
+    for index in evidence.indices {
+      evidence[index].logProbability += sampling.noise.value(
+        position: place.position, token: TokenID(evidence[index].token))
+    }
+  }
+
+  /// Adds the copies to `evidence`, and to each token what the text and the preceding row say.
+  private mutating func collectText(_ text: SessionText?, place: DraftPlace) {
+    for copy in copies {
+      let known = evidence.firstIndex { $0.token == copy.token }
+      let index = known ?? evidence.count
+      if known == nil {
+        evidence.append(absent(copy.token, at: place))
       }
+      evidence[index].copyLength = copy.length
+      evidence[index].copyCount = copy.count
     }
-    weights.sort { ($1.weight, $0.token) < ($0.weight, $1.token) }
-    guard let best = weights.first?.weight else { return }
-    var total = 0.0
-    for index in weights.indices {
-      weights[index].weight = ExactMath.exp(weights[index].weight - best)
-      total += weights[index].weight
+    for index in evidence.indices {
+      guard let known = text?.occurrences(of: evidence[index].token) else { continue }
+      evidence[index].occurrenceCount = known.count
+      evidence[index].distance = place.position - known.latest
+    }
+    let (length, start) = longest(place.context.preceding, upTo: Self.keyMax - 1)
+    guard let start else { return }
+    for row in start..<start + Self.rowLength {
+      let entry = entry(length: length, at: row)
+      guard entry.token != TokenContext.absent else { break }
+      guard let index = evidence.firstIndex(where: { $0.token == entry.token }) else { continue }
+      evidence[index].precedingLogProbability = max(
+        DraftEvidence.absentLogProbability, Double(entry.logProbability))
+    }
+  }
+
+  /// A token that is not in the row; the noise is on it as on any other.
+  private func absent(_ token: UInt32, at place: DraftPlace) -> DraftEvidence {
+    var evidence = DraftEvidence(token: token)
+    let sampling = place.sampling
+    if sampling.temperature > 0 {
+      evidence.logProbability /= Double(sampling.temperature)
+      evidence.logProbability += sampling.noise.value(
+        position: place.position, token: TokenID(token))
+    }
+    return evidence
+  }
+
+  /// Fills `weights` with the tokens of `evidence` and their probabilities, largest first.
+  private mutating func weigh(_ table: EvidenceWeights) {
+    weights.removeAll(keepingCapacity: true)
+    // The one is for what nobody thought of; the bound keeps the sum finite.
+    var total = 1.0
+    for guess in evidence {
+      let weight = ExactMath.exp(min(30, guess.score(table)))
+      weights.append((weight, guess.token))
+      total += weight
     }
     for index in weights.indices { weights[index].weight /= total }
+    weights.sort { ($1.weight, $0.token) < ($0.weight, $1.token) }
+  }
+
+  /// The row of the longest known key of at most `limit` tokens; length 0 where none is known.
+  private func longest(_ context: TokenContext, upTo limit: Int) -> (length: Int, start: Int?) {
+    for length in stride(from: limit, to: 0, by: -1) {
+      if let start = find(context, length: length) { return (length, start) }
+    }
+    return (0, nil)
+  }
+
+  /// Replaces `fresh` by its mean with the known row of a single token.
+  private mutating func blendFresh(start: Int) {
+    let half: Float = 0.693_147_2  // ln 2
+    fresh.removeAll { $0.token == TokenContext.absent }
+    for index in fresh.indices { fresh[index].logProbability -= half }
+    for old in single[start..<start + Self.rowLength] where old.token != TokenContext.absent {
+      let share = old.logProbability - half
+      if let index = fresh.firstIndex(where: { $0.token == old.token }) {
+        let sum = ExactMath.exp(Double(fresh[index].logProbability)) + ExactMath.exp(Double(share))
+        fresh[index].logProbability = Float(ExactMath.log(sum))
+      } else {
+        fresh.append(Entry(token: old.token, logProbability: share))
+      }
+    }
+    fresh.sort { ($1.logProbability, $0.token) < ($0.logProbability, $1.token) }
+    if fresh.count > Self.rowLength { fresh.removeLast(fresh.count - Self.rowLength) }
+    while fresh.count < Self.rowLength { fresh.append(.empty) }
   }
 
   private func find(_ context: TokenContext, length: Int) -> Int? {

@@ -1,0 +1,37 @@
+/// What a session may spend on drafts: keeps a text that nobody can guess from being slower than
+/// decoding without drafts.
+///
+/// Spent is the time of verifications beyond that of single tokens, earned are the tokens that
+/// drafts brought; both in forward passes over one token. A session starts with a little credit
+/// and gets a small allowance with each step, so it loses a few percent at worst, and goes on
+/// probing; what it has earned it may spend again, within a limit.
+package struct DraftPurse: Sendable, Equatable {
+  private static let credit: Float = 0.2
+  private static let allowance: Float = 0.025
+  private static let balanceMax: Float = 4
+
+  /// In forward passes over one token.
+  package private(set) var balance = credit
+  /// Cost beyond that of one token of the batch that is under way.
+  private var spent: Float = 0
+
+  package init() {}
+
+  /// The largest batch that can be paid, at most `limit`.
+  package func affordable(limit: Int, costs: VerifyCosts) -> Int {
+    var count = 1
+    while count < limit, costs.cost(count + 1) - costs.cost(1) <= balance { count += 1 }
+    return count
+  }
+
+  /// Pays for a batch that is to be verified.
+  package mutating func spend(on count: Int, costs: VerifyCosts) {
+    spent = costs.cost(count) - costs.cost(1)
+  }
+
+  /// Settles a verification that emitted so many tokens, one of which was no draft's merit.
+  package mutating func settle(emitted: Int) {
+    balance = min(Self.balanceMax, balance + Self.allowance - spent + Float(emitted - 1))
+    spent = 0
+  }
+}
