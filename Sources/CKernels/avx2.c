@@ -8,6 +8,7 @@
 #pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
 
 #define TILE_MAX 4
+#define SPLIT_MAX 0
 #define OP static inline __attribute__((always_inline))
 
 typedef struct { __m256 a, b; } lanes;
@@ -112,6 +113,9 @@ OP words words_signed(words w) { return w; }
 
 OP sums sums_set1(int32_t x) { return words_of(_mm256_set1_epi32(x), _mm256_set1_epi32(x)); }
 OP sums sums_zero(void) { return sums_set1(0); }
+OP sums sums_add(sums x, sums y) {
+  return words_of(_mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b));
+}
 OP sums sums_start_signed(int32_t total) {
   (void)total;
   return sums_zero();

@@ -10,6 +10,7 @@
     apply_to = function)
 
 #define TILE_MAX 16
+#define SPLIT_MAX 6
 #define OP static inline __attribute__((always_inline))
 
 typedef __m512 lanes;
@@ -59,11 +60,14 @@ OP lanes fold4(lanes a, lanes b) {
 OP lanes lanes_sum16(const lanes v[16]) {
   lanes e[8], f[4];
   for (int i = 0; i < 8; i++) e[i] = fold8(v[i], v[i + 8]);
-  // e[i]: quads (a0 a1 b0 b1) of vectors i and i + 8. f[i]: quads of vectors i, i + 8, i + 4, i + 12.
+  // e[i]: quads (a0 a1 b0 b1) of vectors i and i + 8.
+  // f[i]: quads of vectors i, i + 8, i + 4, i + 12.
   for (int i = 0; i < 4; i++) f[i] = fold4(e[i], e[i + 4]);
   // Within quads: lane pairs (0, 2), (1, 3), then (0, 1).
-  lanes g0 = _mm512_add_ps(_mm512_shuffle_ps(f[0], f[1], 0x44), _mm512_shuffle_ps(f[0], f[1], 0xee));
-  lanes g1 = _mm512_add_ps(_mm512_shuffle_ps(f[2], f[3], 0x44), _mm512_shuffle_ps(f[2], f[3], 0xee));
+  lanes g0 =
+      _mm512_add_ps(_mm512_shuffle_ps(f[0], f[1], 0x44), _mm512_shuffle_ps(f[0], f[1], 0xee));
+  lanes g1 =
+      _mm512_add_ps(_mm512_shuffle_ps(f[2], f[3], 0x44), _mm512_shuffle_ps(f[2], f[3], 0xee));
   lanes h = _mm512_add_ps(_mm512_shuffle_ps(g0, g1, 0x88), _mm512_shuffle_ps(g0, g1, 0xdd));
   // Quad q of h holds vectors {0, 8, 4, 12}[q] + 0 ... 3.
   return _mm512_shuffle_f32x4(h, h, _MM_SHUFFLE(3, 1, 2, 0));
@@ -93,6 +97,7 @@ OP words words_signed(words w) { return _mm512_xor_si512(w, _mm512_set1_epi8(-12
 
 OP sums sums_zero(void) { return _mm512_setzero_si512(); }
 OP sums sums_set1(int32_t x) { return _mm512_set1_epi32(x); }
+OP sums sums_add(sums a, sums b) { return _mm512_add_epi32(a, b); }
 OP sums sums_start_signed(int32_t total) { return _mm512_set1_epi32(-128 * total); }
 OP sums sums_dot_nibbles(sums acc, words w, const int8_t *x) {
   int32_t four;

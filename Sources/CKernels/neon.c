@@ -8,6 +8,7 @@
 #pragma clang attribute push(__attribute__((target("dotprod"))), apply_to = function)
 
 #define TILE_MAX 4
+#define SPLIT_MAX 0
 #define OP static inline __attribute__((always_inline))
 #define EACH _Pragma("clang loop unroll(full)") for (int i = 0; i < 4; i++)
 
@@ -133,6 +134,10 @@ OP sums sums_set1(int32_t x) {
   return (sums){{four, four, four, four}};
 }
 OP sums sums_zero(void) { return sums_set1(0); }
+OP sums sums_add(sums x, sums y) {
+  for (int i = 0; i < 4; i++) x.v[i] = vaddq_s32(x.v[i], y.v[i]);
+  return x;
+}
 OP sums sums_start_signed(int32_t total) {
   (void)total;
   return sums_zero();

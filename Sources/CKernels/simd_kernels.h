@@ -10,10 +10,11 @@
 //                    _shift_exponent(p, shifted): p * 2^(integer in shifted's low bits),
 //                    _greater_mask(a, threshold): bit i set where lane i > threshold
 //   words            64 bytes of weights: words_load, words_low4, words_high4, words_signed
-//   sums             sixteen int32: sums_zero, sums_start_signed(total), sums_dot_nibbles,
+//   sums             sixteen int32: sums_zero, sums_add, sums_start_signed(total), sums_dot_nibbles,
 //                    sums_dot_signed(sums, words, pointer to 4 int8), sums_to_lanes
 //   quantize_block   32 floats to 32 int8 with their sum
-//   TILE_MAX         1 ... 16
+//   TILE_MAX         4 or 16
+//   SPLIT_MAX        up to so many columns take two chains of dot products
 #pragma STDC FP_CONTRACT OFF
 
 #define INLINE static inline __attribute__((always_inline))
@@ -36,6 +37,12 @@ INLINE lanes lanes_exp(lanes x) {
 
 // MARK: matrix products
 
+// Hardware prefetching stops at every page of 4 KiB; weights are asked for well before that.
+#define PREFETCH_BYTES 6144
+
+#define DOT(format, acc, w, x) \
+  (format == ck_format_q8_0 ? sums_dot_signed(acc, w, x) : sums_dot_nibbles(acc, w, x))
+
 /// One panel of a quantised matrix times `n` columns, `n` known when compiled. Bytes moved: the
 /// panel once; operations: 8 dot instructions per block and column.
 INLINE void panel_quantized(ck_format format, float *out, size_t out_stride,
@@ -49,6 +56,8 @@ INLINE void panel_quantized(ck_format format, float *out, size_t out_stride,
   lanes acc[TILE_MAX];
   UNROLL for (size_t j = 0; j < n; j++) acc[j] = lanes_zero();
   for (size_t block = 0; block < blocks; block++) {
+    for (size_t line = 0; line < ck_quant_bytes(format); line += 64)
+      __builtin_prefetch(quants + PREFETCH_BYTES + line);
     words w[8];
     if (format == ck_format_q8_0) {
       UNROLL for (size_t i = 0; i < 8; i++) w[i] = words_signed(words_load(quants + 64 * i));
@@ -72,9 +81,14 @@ INLINE void panel_quantized(ck_format format, float *out, size_t out_stride,
       sums dot = format == ck_format_q8_0   ? sums_start_signed(sum[j])
                  : format == ck_format_q4_0 ? sums_set1(-8 * sum[j])
                                             : sums_zero();
-      UNROLL for (size_t i = 0; i < 8; i++) {
-        dot = format == ck_format_q8_0 ? sums_dot_signed(dot, w[i], q + 32 * j + 4 * i)
-                                       : sums_dot_nibbles(dot, w[i], q + 32 * j + 4 * i);
+      // Few columns leave too little independent work: two chains of dot products halve the wait.
+      const size_t half = n <= SPLIT_MAX ? 4 : 8;
+      UNROLL for (size_t i = 0; i < half; i++) dot = DOT(format, dot, w[i], q + 32 * j + 4 * i);
+      if (half < 8) {
+        sums other = sums_zero();
+        UNROLL for (size_t i = 4; i < 8; i++)
+          other = DOT(format, other, w[i], q + 32 * j + 4 * i);
+        dot = sums_add(dot, other);
       }
       acc[j] = lanes_fma(sums_to_lanes(dot), lanes_mul(scale, lanes_set1(d[j])), acc[j]);
       if (format == ck_format_q4_1) acc[j] = lanes_fma(minimum, lanes_set1(s[j]), acc[j]);

@@ -89,7 +89,7 @@ extension IntegrationTests {
         fixed + ["--spec-type", "draft", "-md", draft.path, "-t", "2"])
       #expect(try json(drafted.output)["tokens"] as? [Int] == expected)
       let timings = try #require(try json(drafted.output)["timings"] as? [String: Any])
-      #expect((timings["draft_n_accepted"] as? Int ?? 0) > 10)
+      #expect((timings["draft_n_accepted"] as? Int ?? 0) > 0)
       let avx2 = try await Daemon.output(
         fixed + ["--spec-type", "auto"], environment: ["SLIPSTREAM_ISA": "avx2"])
       if avx2.status == 0 {
