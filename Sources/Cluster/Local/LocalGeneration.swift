@@ -86,8 +86,8 @@ package final class LocalGenerator {
   private let nodeLimit: Int
 
   /// Measures the costs of `engine`, the target's, where they are not known and drafts make them
-  /// matter. The vocabulary of `draftEngine` is the
-  /// target's; `nodeLimit` is the most nodes of a verification.
+  /// matter. The vocabulary of `draftEngine` is the target's; `nodeLimit` is the most nodes of a
+  /// verification.
   package init(
     engine: InferenceEngine, draftEngine: InferenceEngine?, methods: DraftMethods,
     nodeLimit: Int = 32, costs: MeasuredCosts? = nil
