@@ -91,7 +91,9 @@ private func randomText(_ count: Int, over vocabularyCount: Int, seed: UInt64) -
       VerifierSession.Configuration(
         prompt: prompt, sampling: sampling, contextLength: 10_000, vocabularyCount: 200))
     var sources = LocalSources(recycling: TokenRecycling(vocabularyCount: 200))
-    return session.nextBatch(sources: &sources, costs: .assumed, limit: 16)
+    // Cheap enough that a new session can pay for several drafts.
+    let costs = VerifyCosts(relative: (0..<16).map { 1 + 0.02 * Float($0) })
+    return session.nextBatch(sources: &sources, costs: costs, limit: 16)
   }
 
   @Test(arguments: [0, 0.8] as [Float])
@@ -170,7 +172,7 @@ private func randomText(_ count: Int, over vocabularyCount: Int, seed: UInt64) -
       sizes.append(batch.count)
       _ = model.step(&session, batch, sources: &sources)
     }
-    #expect(sizes[0] == 5)
+    #expect(sizes[0] == 3, "what the session may spend at its start")
     #expect(sizes[20...].allSatisfy { $0 == 1 })
   }
 
@@ -391,6 +393,14 @@ private func randomText(_ count: Int, over vocabularyCount: Int, seed: UInt64) -
     #expect(abs(costs.cost(11) - 2) < 1e-5)
     #expect(VerifyCosts(relative: []).cost(100) == 1)
     #expect(abs(VerifyCosts.assumed.cost(11) - 1.45) < 1e-5)
+  }
+
+  @Test func longContextsMakeFurtherTokensDearer() {
+    let costs = VerifyCosts(relative: [1, 1.1, 1.2], attention: 0.001)
+    #expect(costs.at(context: 0) == costs)
+    // (1.2 + 3) / (1 + 1)
+    #expect(abs(costs.at(context: 1000).cost(3) - 2.1) < 1e-5)
+    #expect(VerifyCosts(relative: [1, 1.1], attention: .nan).at(context: 1000).cost(2) == 1.1)
   }
 }
 

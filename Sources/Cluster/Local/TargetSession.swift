@@ -74,7 +74,8 @@ package final class TargetSession {
     let clock = ContinuousClock()
     let start = clock.now
     let batch = machine.nextBatch(
-      sources: &sources, costs: costs, limit: min(limit, InferenceEngine.batchLimit))
+      sources: &sources, costs: costs.at(context: cache.committedCount),
+      limit: min(limit, InferenceEngine.batchLimit))
     var forward = ForwardBatch()
     forward.tokens = batch.tokens
     forward.parents = batch.parents
@@ -99,11 +100,15 @@ package struct MeasuredCosts: Sendable {
   package let single: Duration
 
   private static let sizes = [1, 2, 4, 6, 8, 12, 16, 24, 32]
+  /// Size and context of the passes that tell what attention costs.
+  private static let attentionSize = 8
+  private static let attentionContext = 256
 
-  /// Times passes of growing size after a short prompt; sizes take turns, medians count.
+  /// Times passes of growing size without a prompt, then what a longer context adds to them; sizes
+  /// take turns, medians count.
   package init(engine: InferenceEngine, roundCount: Int = 5) throws(EngineError) {
     let cache = try engine.makeCache()
-    let sizes = Self.sizes.filter { $0 < engine.contextLength - 32 }
+    let sizes = Self.sizes.filter { $0 < engine.contextLength }
     guard !sizes.isEmpty else {
       costs = .assumed
       single = .zero
@@ -111,24 +116,45 @@ package struct MeasuredCosts: Sendable {
     }
     let vocabulary = UInt32(engine.model.shape.vocabularyCount)
     func token(_ index: Int) -> TokenID { TokenID(UInt32(index * 7 + 3) % vocabulary) }
-    try engine.forward(ForwardBatch(chain: (0..<16).map(token), logits: .none), cache: cache)
-    cache.commit(Array(0..<16))
-    var times = sizes.map { _ in [Duration]() }
     let clock = ContinuousClock()
-    for round in 0...roundCount {
-      for (index, size) in sizes.enumerated() {
-        let start = clock.now
-        try engine.forward(
-          ForwardBatch(chain: (16..<16 + size).map(token), logits: .all), cache: cache)
-        // The first round warms up.
-        if round > 0 { times[index].append(clock.now - start) }
-        cache.dropScratch()
+    func timed(_ size: Int, _ cache: KVCache) throws(EngineError) -> Duration {
+      let start = clock.now
+      try engine.forward(ForwardBatch(chain: (0..<size).map(token), logits: .all), cache: cache)
+      cache.dropScratch()
+      return clock.now - start
+    }
+    // Short contexts of small models have no room for the second measurement.
+    let long = engine.contextLength > Self.attentionContext * 2 ? try engine.makeCache() : nil
+    if let long {
+      for _ in 0..<Self.attentionContext / 64 {
+        try engine.forward(ForwardBatch(chain: (0..<64).map(token), logits: .none), cache: long)
+        long.commit(Array(0..<64))
       }
     }
-    let medians = times.map { Self.seconds($0.sorted()[$0.count / 2]) }
+    var times = sizes.map { _ in [Duration]() }
+    var longer: [Duration] = []
+    // The first round warms up.
+    for round in 0...roundCount {
+      for (index, size) in sizes.enumerated() {
+        let time = try timed(size, cache)
+        if round > 0 { times[index].append(time) }
+        guard size == Self.attentionSize, let long else { continue }
+        let difference = try timed(size, long) - time
+        if round > 0 { longer.append(difference) }
+      }
+    }
+    let medians = times.map { Self.seconds(Self.median($0)) }
     single = .seconds(medians[0])
-    costs = VerifyCosts(relative: Self.interpolated(sizes, medians))
+    var attention = 0.0
+    if !longer.isEmpty {
+      let positions = Double(Self.attentionSize * Self.attentionContext)
+      attention = Self.seconds(Self.median(longer)) / positions / medians[0]
+    }
+    costs = VerifyCosts(
+      relative: Self.interpolated(sizes, medians), attention: Float(attention))
   }
+
+  private static func median(_ times: [Duration]) -> Duration { times.sorted()[times.count / 2] }
 
   private static func seconds(_ duration: Duration) -> Double {
     Double(duration.components.seconds) + Double(duration.components.attoseconds) * 1e-18

@@ -4,10 +4,12 @@
 /// Spent is the time of verifications beyond that of single tokens, earned are the tokens that
 /// drafts brought; both in forward passes over one token. A session starts with a little credit
 /// and gets a small allowance with each step, so it loses a few percent at worst, and goes on
-/// probing; what it has earned it may spend again, within a limit.
+/// probing; most of what it has earned it may spend again, within a limit.
 package struct DraftPurse: Sendable, Equatable {
-  private static let credit: Float = 0.2
-  private static let allowance: Float = 0.025
+  private static let credit: Float = 0.12
+  private static let allowance: Float = 0.02
+  /// Share of the earnings that may be spent again.
+  private static let reinvested: Float = 0.9
   private static let balanceMax: Float = 4
 
   /// In forward passes over one token.
@@ -31,7 +33,8 @@ package struct DraftPurse: Sendable, Equatable {
 
   /// Settles a verification that emitted so many tokens, one of which was no draft's merit.
   package mutating func settle(emitted: Int) {
-    balance = min(Self.balanceMax, balance + Self.allowance - spent + Float(emitted - 1))
+    let earned = Self.reinvested * Float(emitted - 1)
+    balance = min(Self.balanceMax, balance + Self.allowance - spent + earned)
     spent = 0
   }
 }

@@ -2,13 +2,18 @@
 package struct VerifyCosts: Sendable, Equatable {
   /// `[n - 1]` is the cost of n tokens; the first is 1, none is smaller than the one before.
   package let relative: [Float]
+  /// What each token adds for each position it attends to, in passes over one token without any.
+  package let attention: Float
 
   /// What is assumed before anything was measured: 4.5% of a pass for each further token.
   package static let assumed = VerifyCosts(relative: (0..<32).map { 1 + 0.045 * Float($0) })
 
-  /// - Parameter relative: measured times for 1, 2, 3, … tokens in any unit. Each is raised to the
-  ///   largest before it, and what is not a positive number is ignored; empty means free of cost.
-  package init(relative: [Float]) {
+  /// - Parameters:
+  ///   - relative: measured times for 1, 2, 3, … tokens in any unit. Each is raised to the largest
+  ///     before it, and what is not a positive number is ignored; empty means free of cost.
+  ///   - attention: see ``attention``; what is not a positive number counts as nothing.
+  package init(relative: [Float], attention: Float = 0) {
+    self.attention = attention > 0 && attention < .infinity ? attention : 0
     var smoothed: [Float] = []
     var unit: Float = 0
     for time in relative {
@@ -22,6 +27,14 @@ package struct VerifyCosts: Sendable, Equatable {
       }
     }
     self.relative = smoothed.isEmpty ? [1] : smoothed
+  }
+
+  /// The costs where so many positions are attended to.
+  package func at(context: Int) -> VerifyCosts {
+    guard attention > 0, context > 0 else { return self }
+    let share = attention * Float(context)
+    return VerifyCosts(
+      relative: relative.enumerated().map { $1 + Float($0 + 1) * share }, attention: 0)
   }
 
   /// Cost of a pass over `count` tokens, at least one; beyond the table it grows with the mean
