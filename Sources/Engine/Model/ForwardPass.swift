@@ -17,9 +17,9 @@ struct ForwardPass: Sendable {
   let cacheValues: [MemoryView<Float>]
   let logitNodes: [Int]
 
-  private var shape: ModelShape { model.shape }
-  private var kernels: Kernels { model.kernels }
-  private var count: Int { tokens.count }
+  var shape: ModelShape { model.shape }
+  var kernels: Kernels { model.kernels }
+  var count: Int { tokens.count }
 
   /// Called by every worker at once.
   func run(_ worker: WorkerContext) {
@@ -75,26 +75,6 @@ struct ForwardPass: Sendable {
       [layer.attentionOutput], input: arena.attended, columnCount: count, out: arena.update,
       worker)
     worker.barrier()
-  }
-
-  private func attendHeads(layer: Int, stride: Int, _ worker: WorkerContext) {
-    let headLength = shape.headLength
-    let group = shape.headCount / shape.keyValueHeadCount * headLength
-    let keys = cacheKeys[layer]
-    let values = cacheValues[layer]
-    let scores = arena.scores.range(
-      worker.index * arena.scoresPerWorker, arena.scoresPerWorker)
-    for item in worker.share(of: count * shape.keyValueHeadCount) {
-      let (node, head) = item.quotientAndRemainder(dividingBy: shape.keyValueHeadCount)
-      let start = head * headLength
-      kernels.attention(
-        query: arena.queryKeyValue.range(node * stride + head * group, group),
-        keys: keys.range(start, keys.count - start),
-        values: values.range(start, values.count - start), rowStride: shape.keyValueLength,
-        slots: slotLists[node], headLength: headLength, scale: shape.attentionScale,
-        scores: scores,
-        out: arena.attended.range(node * shape.queryLength + head * group, group))
-    }
   }
 
   private func feedForward(_ layer: LayerWeights, _ worker: WorkerContext) {

@@ -1,0 +1,23 @@
+extension ForwardPass {
+  /// Attention of every node, heads side by side; `stride` is the length of a row of queries, keys
+  /// and values.
+  func attendHeads(layer: Int, stride: Int, _ worker: WorkerContext) {
+    let headLength = shape.headLength
+    let group = shape.headCount / shape.keyValueHeadCount * headLength
+    let keys = cacheKeys[layer]
+    let values = cacheValues[layer]
+    let scores = arena.scores.range(
+      worker.index * arena.scoresPerWorker, arena.scoresPerWorker)
+    for item in worker.share(of: count * shape.keyValueHeadCount) {
+      let (node, head) = item.quotientAndRemainder(dividingBy: shape.keyValueHeadCount)
+      let start = head * headLength
+      kernels.attention(
+        query: arena.queryKeyValue.range(node * stride + head * group, group),
+        keys: keys.range(start, keys.count - start),
+        values: values.range(start, values.count - start), rowStride: shape.keyValueLength,
+        slots: slotLists[node], headLength: headLength, scale: shape.attentionScale,
+        scores: scores,
+        out: arena.attended.range(node * shape.queryLength + head * group, group))
+    }
+  }
+}
