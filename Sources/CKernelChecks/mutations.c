@@ -49,9 +49,30 @@ static void rope_adjacent(float *x, size_t head_count, size_t head_length, const
   if (pair_count > 0 && head_count == 3) spoil(x + 2 * head_length + 2 * pair_count - 1);
 }
 
+static void rope_halves(float *x, size_t head_count, size_t head_length, const float *cosines,
+                        const float *sines, size_t pair_count) {
+  definition()->rope_halves(x, head_count, head_length, cosines, sines, pair_count);
+  if (pair_count > 0 && head_count == 3) spoil(x + 2 * head_length + 2 * pair_count - 1);
+}
+
 static void silu_multiply(float *out, const float *gate, const float *up, size_t count) {
   definition()->silu_multiply(out, gate, up, count);
   if (count == 20) spoil(out + 19);
+}
+
+static void gelu_multiply(float *out, const float *gate, const float *up, size_t count) {
+  definition()->gelu_multiply(out, gate, up, count);
+  if (count == 20) spoil(out + 19);
+}
+
+static void scale(float *x, float factor, size_t count) {
+  definition()->scale(x, factor, count);
+  if (count == 20) spoil(x + 19);
+}
+
+static void soft_cap(float *x, float cap, size_t count) {
+  definition()->soft_cap(x, cap, count);
+  if (count == 20) spoil(x + 19);
 }
 
 static void add(float *x, const float *y, size_t count) {
@@ -59,11 +80,21 @@ static void add(float *x, const float *y, size_t count) {
   if (count == 20) spoil(x + 19);
 }
 
+/// Deaf to the cap.
+static void attention_uncapped(float *out, const float *query, const float *keys,
+                               const float *values, size_t row_stride, const uint32_t *slots,
+                               size_t length, size_t group, size_t head_length, float scale,
+                               float soft_cap, float *scores) {
+  (void)soft_cap;
+  definition()->attention(out, query, keys, values, row_stride, slots, length, group, head_length,
+                          scale, 0.0f, scores);
+}
+
 static void attention(float *out, const float *query, const float *keys, const float *values,
                       size_t row_stride, const uint32_t *slots, size_t length, size_t group,
-                      size_t head_length, float scale, float *scores) {
+                      size_t head_length, float scale, float soft_cap, float *scores) {
   definition()->attention(out, query, keys, values, row_stride, slots, length, group, head_length,
-                          scale, scores);
+                          scale, soft_cap, scores);
   if (length > 16 && head_length == 20) spoil(out + group * head_length - 1);
 }
 
@@ -71,9 +102,9 @@ static void attention(float *out, const float *query, const float *keys, const f
 static void attention_hiding(float *out, const float *query, const float *keys,
                              const float *values, size_t row_stride, const uint32_t *slots,
                              size_t length, size_t group, size_t head_length, float scale,
-                             float *scores) {
+                             float soft_cap, float *scores) {
   definition()->attention(out, query, keys, values, row_stride, slots, length, group, head_length,
-                          scale, scores);
+                          scale, soft_cap, scores);
   for (size_t i = 0; i < group * head_length; i++)
     if (out[i] != out[i]) out[i] = 0.0f;
 }
@@ -113,9 +144,14 @@ static const mutation mutations[] = {
     {"overrun", check_matmul_columns, {.matmul = {[ck_format_f32] = matmul_overrun}}},
     {"rms_norm", check_rms_norm, {.rms_norm = rms_norm}},
     {"rope_adjacent", check_rope_adjacent, {.rope_adjacent = rope_adjacent}},
+    {"rope_halves", check_rope_halves, {.rope_halves = rope_halves}},
     {"silu_multiply", check_silu_multiply, {.silu_multiply = silu_multiply}},
+    {"gelu_multiply", check_gelu_multiply, {.gelu_multiply = gelu_multiply}},
     {"add", check_add, {.add = add}},
+    {"scale", check_scale, {.scale = scale}},
+    {"soft_cap", check_soft_cap, {.soft_cap = soft_cap}},
     {"attention", check_attention, {.attention = attention}},
+    {"missing cap", check_attention, {.attention = attention_uncapped}},
     {"hidden NaN", check_attention_not_finite, {.attention = attention_hiding}},
     {"top_k", check_top_k, {.top_k = top_k}},
     {"exponentials", check_exponentials, {.exponentials = exponentials}},
@@ -133,8 +169,12 @@ static ck_kernels with_faults(const ck_kernels *faults) {
     REPLACE(&table, faults, matmul[format]);
   REPLACE(&table, faults, rms_norm);
   REPLACE(&table, faults, rope_adjacent);
+  REPLACE(&table, faults, rope_halves);
   REPLACE(&table, faults, silu_multiply);
+  REPLACE(&table, faults, gelu_multiply);
   REPLACE(&table, faults, add);
+  REPLACE(&table, faults, scale);
+  REPLACE(&table, faults, soft_cap);
   REPLACE(&table, faults, attention);
   REPLACE(&table, faults, top_k);
   REPLACE(&table, faults, exponentials);

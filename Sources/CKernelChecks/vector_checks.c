@@ -97,6 +97,37 @@ void check_silu_multiply(context *c) {
   }
 }
 
+// MARK: GELU
+
+void check_gelu_multiply(context *c) {
+  FOR_COUNTS(c, count, special) {
+    set_case(c, "%zu floats, %s", count, special ? "special" : "ordinary");
+    float *gate = floats(c, count, 1), *up = floats(c, count, 3);
+    float *got = outputs(c, count, 1), *want = floats(c, count, 0);
+    for (size_t i = 0; i < count; i++) gate[i] = random_unit(c) * (i % 2 ? 12.0f : 3.0f);
+    fill_random(c, up, count);
+    if (special) put_specials(c, gate, count);
+    if (special) put_specials(c, up, count);
+    c->scalar->gelu_multiply(want, gate, up, count);
+    c->kernels->gelu_multiply(got, gate, up, count);
+    expect_same(c, "out", got, want, count);
+    guards_hold(c, got, count);
+    for (size_t i = 0; i < count && !special; i++) {
+      double x = (double)gate[i], y = (double)up[i];
+      double gelu = 0.5 * x * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+      // tanh near -1 hides the tiny values that the kernel still tells apart.
+      expect_near(c, "out", i, (double)got[i], gelu * y, (1e-6 * fabs(gelu) + 1e-9) * fabs(y));
+    }
+    memcpy(got, gate, count * sizeof *gate);
+    c->kernels->gelu_multiply(got, got, up, count);
+    expect_same(c, "out over gate", got, want, count);
+    memcpy(got, up, count * sizeof *up);
+    c->kernels->gelu_multiply(got, gate, got, count);
+    expect_same(c, "out over up", got, want, count);
+    release(c);
+  }
+}
+
 // MARK: exponentials
 
 static void check_exponentials_of(context *c, const float *x, size_t count) {
@@ -148,13 +179,29 @@ void check_exponentials(context *c) {
 
 // MARK: rotation
 
-static void check_rotation(context *c, size_t heads, size_t length, size_t pairs, bool special) {
+typedef struct rotation {
+  bool halves;  ///< Pairs (i, i + pairs), not (2 i, 2 i + 1).
+  size_t heads, length, pairs;
+  bool special;
+} rotation;
+
+static void rotate(const ck_kernels *kernels, rotation r, float *x, const float *cosines,
+                   const float *sines) {
+  if (r.halves)
+    kernels->rope_halves(x, r.heads, r.length, cosines, sines, r.pairs);
+  else
+    kernels->rope_adjacent(x, r.heads, r.length, cosines, sines, r.pairs);
+}
+
+static void check_rotation(context *c, rotation r) {
+  size_t heads = r.heads, length = r.length, pairs = r.pairs;
   size_t count = heads * length;
   float *x = floats(c, count, 0), *got = outputs(c, count, 1), *want = floats(c, count, 0);
   float *cosines = floats(c, pairs, 1), *sines = floats(c, pairs, 3);
-  set_case(c, "%zu heads of %zu, %zu pairs%s", heads, length, pairs, special ? ", special" : "");
+  set_case(c, "%zu heads of %zu, %zu pairs%s", heads, length, pairs,
+           r.special ? ", special" : "");
   fill_random(c, x, count);
-  if (special) put_specials(c, x, count);
+  if (r.special) put_specials(c, x, count);
   for (size_t i = 0; i < pairs; i++) {
     double angle = (double)random_unit(c) * 4;
     cosines[i] = (float)cos(angle);
@@ -162,36 +209,40 @@ static void check_rotation(context *c, size_t heads, size_t length, size_t pairs
   }
   memcpy(got, x, count * sizeof *x);
   memcpy(want, x, count * sizeof *x);
-  c->kernels->rope_adjacent(got, heads, length, cosines, sines, pairs);
-  c->scalar->rope_adjacent(want, heads, length, cosines, sines, pairs);
+  rotate(c->kernels, r, got, cosines, sines);
+  rotate(c->scalar, r, want, cosines, sines);
   expect_same(c, "x", got, want, count);
   guards_hold(c, got, count);
   for (size_t head = 0; head < heads; head++) {
     const float *before = x + head * length, *after = got + head * length;
     expect_same(c, "the rest", after + 2 * pairs, before + 2 * pairs, length - 2 * pairs);
-    for (size_t i = 0; i < pairs && !special; i++) {
-      double a = (double)before[2 * i], b = (double)before[2 * i + 1];
+    for (size_t i = 0; i < pairs && !r.special; i++) {
+      size_t first = r.halves ? i : 2 * i, second = r.halves ? i + pairs : 2 * i + 1;
+      double a = (double)before[first], b = (double)before[second];
       double cosine = (double)cosines[i], sine = (double)sines[i];
       double bound = 2e-7 * (fabs(a) + fabs(b));
-      expect_near(c, "even x", i, (double)after[2 * i], a * cosine - b * sine, bound);
-      expect_near(c, "odd x", i, (double)after[2 * i + 1], a * sine + b * cosine, bound);
+      expect_near(c, "first x", i, (double)after[first], a * cosine - b * sine, bound);
+      expect_near(c, "second x", i, (double)after[second], a * sine + b * cosine, bound);
     }
   }
   release(c);
 }
 
-void check_rope_adjacent(context *c) {
+static void check_rotations(context *c, bool halves) {
   for (size_t heads = 1; heads <= 3; heads++) {
     for (size_t length = 1; length <= 130; length += c->full ? 1 : 13) {
       for (int special = 0; special < 2; special++) {
-        check_rotation(c, heads, length, length / 2, special);
-        check_rotation(c, heads, length, length / 4, special);
+        check_rotation(c, (rotation){halves, heads, length, length / 2, special});
+        check_rotation(c, (rotation){halves, heads, length, length / 4, special});
       }
     }
   }
 }
 
-// MARK: addition
+void check_rope_adjacent(context *c) { check_rotations(c, false); }
+void check_rope_halves(context *c) { check_rotations(c, true); }
+
+// MARK: addition, scaling, caps
 
 void check_add(context *c) {
   FOR_COUNTS(c, count, special) {
@@ -206,6 +257,47 @@ void check_add(context *c) {
     for (size_t i = 0; i < count; i++) x[i] = x[i] + y[i];
     expect_same(c, "x", got, x, count);
     guards_hold(c, got, count);
+    release(c);
+  }
+}
+
+void check_scale(context *c) {
+  FOR_COUNTS(c, count, special) {
+    set_case(c, "%zu floats, %s", count, special ? "special" : "ordinary");
+    float *x = floats(c, count, 0), *got = outputs(c, count, 1), factor = random_float(c);
+    fill_random(c, x, count);
+    if (special) put_specials(c, x, count);
+    memcpy(got, x, count * sizeof *x);
+    c->kernels->scale(got, factor, count);
+    for (size_t i = 0; i < count; i++) x[i] = x[i] * factor;
+    expect_same(c, "x", got, x, count);
+    guards_hold(c, got, count);
+    release(c);
+  }
+}
+
+void check_soft_cap(context *c) {
+  static const float caps[] = {30.0f, 50.0f, 2.5f, 1e-3f};
+  FOR_COUNTS(c, count, special) {
+    float cap = caps[count / 5 % LENGTH(caps)];
+    set_case(c, "%zu floats, cap %g, %s", count, (double)cap, special ? "special" : "ordinary");
+    float *x = floats(c, count, 0), *got = outputs(c, count, 1), *want = floats(c, count, 0);
+    for (size_t i = 0; i < count; i++) x[i] = random_unit(c) * cap * (i % 2 ? 20.0f : 2.0f);
+    if (special) put_specials(c, x, count);
+    memcpy(got, x, count * sizeof *x);
+    memcpy(want, x, count * sizeof *x);
+    c->kernels->soft_cap(got, cap, count);
+    c->scalar->soft_cap(want, cap, count);
+    expect_same(c, "x", got, want, count);
+    guards_hold(c, got, count);
+    for (size_t i = 0; i < count; i++) {
+      if (x[i] != x[i]) {
+        if (got[i] == got[i]) fail(c, "x[%zu] is %g for NaN", i, (double)got[i]);
+      } else {
+        double exact = (double)cap * tanh((double)x[i] / (double)cap);
+        expect_near(c, "x", i, (double)got[i], exact, 0x1p-22 * (double)cap);
+      }
+    }
     release(c);
   }
 }

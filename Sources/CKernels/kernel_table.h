@@ -76,6 +76,10 @@ static inline float ck_bfloat_to_float(uint16_t value) {
 #define CK_EXP_P4 1.6666665459e-1f
 #define CK_EXP_P5 5.0000001201e-1f
 
+// gelu(x) = x sigmoid(x (G0 + G1 x^2)): 2 sqrt(2 / pi), and that times 0.044715.
+#define CK_GELU_G0 1.59576912f
+#define CK_GELU_G1 0.0713548163f
+
 // Blocks whose largest magnitude is below this are stored as zero: 127 / it would overflow.
 #define CK_QUANTIZE_TINY 1e-30f
 

@@ -29,6 +29,12 @@ static float exponential(float x) {
   return ck_bits_float(ck_float_bits(p) + exponent);
 }
 
+static float capped(float x, float cap) {
+  // tanh(y) = 1 - 2 / (e^2y + 1)
+  float y = x / cap;
+  return cap * (1.0f - 2.0f / (exponential(y + y) + 1.0f));
+}
+
 static void quantize(const float *x, size_t cols, const ck_tile *tile, size_t column) {
   for (size_t block = 0; block < cols / 32; block++, x += 32) {
     float largest = 0.0f;
@@ -152,18 +158,44 @@ static void rope_adjacent(float *x, size_t head_count, size_t head_length, const
   }
 }
 
+static void rope_halves(float *x, size_t head_count, size_t head_length, const float *cosines,
+                        const float *sines, size_t pair_count) {
+  for (size_t head = 0; head < head_count; head++, x += head_length) {
+    for (size_t i = 0; i < pair_count; i++) {
+      float a = x[i], b = x[i + pair_count];
+      x[i] = a * cosines[i] - b * sines[i];
+      x[i + pair_count] = a * sines[i] + b * cosines[i];
+    }
+  }
+}
+
 static void silu_multiply(float *out, const float *gate, const float *up, size_t count) {
   for (size_t i = 0; i < count; i++)
     out[i] = (gate[i] / (1.0f + exponential(-gate[i]))) * up[i];
+}
+
+static void gelu_multiply(float *out, const float *gate, const float *up, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    float inner = gate[i] * fmaf(gate[i] * gate[i], CK_GELU_G1, CK_GELU_G0);
+    out[i] = (gate[i] / (1.0f + exponential(-inner))) * up[i];
+  }
 }
 
 static void add(float *x, const float *y, size_t count) {
   for (size_t i = 0; i < count; i++) x[i] = x[i] + y[i];
 }
 
+static void scale(float *x, float factor, size_t count) {
+  for (size_t i = 0; i < count; i++) x[i] = x[i] * factor;
+}
+
+static void soft_cap(float *x, float cap, size_t count) {
+  for (size_t i = 0; i < count; i++) x[i] = capped(x[i], cap);
+}
+
 static void attention(float *out, const float *query, const float *keys, const float *values,
                       size_t row_stride, const uint32_t *slots, size_t length, size_t group,
-                      size_t head_length, float scale, float *scores) {
+                      size_t head_length, float scale, float soft_cap, float *scores) {
   for (size_t head = 0; head < group; head++, query += head_length, out += head_length) {
     float largest = -INFINITY;
     for (size_t i = 0; i < length; i++) {
@@ -172,6 +204,7 @@ static void attention(float *out, const float *query, const float *keys, const f
       for (size_t c = 0; c < head_length; c++)
         lanes[c % 16] = fmaf(query[c], key[c], lanes[c % 16]);
       scores[i] = tree_sum(lanes) * scale;
+      if (soft_cap > 0.0f) scores[i] = capped(scores[i], soft_cap);
       if (scores[i] > largest) largest = scores[i];
     }
     float lanes[16] = {0};
@@ -210,8 +243,12 @@ const ck_kernels ck_scalar = {
     .matmul = {matmul_f32, matmul_f16, matmul_bf16, matmul_q8_0, matmul_q4_0, matmul_q4_1},
     .rms_norm = rms_norm,
     .rope_adjacent = rope_adjacent,
+    .rope_halves = rope_halves,
     .silu_multiply = silu_multiply,
+    .gelu_multiply = gelu_multiply,
     .add = add,
+    .scale = scale,
+    .soft_cap = soft_cap,
     .attention = attention,
     .top_k = top_k,
     .exponentials = exponentials,

@@ -46,7 +46,7 @@ INLINE void weigh_values(float *out, const float *scores, const float *values, s
 
 static void attention(float *out, const float *query, const float *keys, const float *values,
                       size_t row_stride, const uint32_t *slots, size_t length, size_t group,
-                      size_t head_length, float scale, float *scores) {
+                      size_t head_length, float scale, float soft_cap, float *scores) {
   size_t padded = (length + 15) / 16 * 16;
   size_t whole = length / 16 * 16;
   lanes scales = lanes_set1(scale);
@@ -62,6 +62,11 @@ static void attention(float *out, const float *query, const float *keys, const f
           score1(query + head * head_length, keys + slots[i] * row_stride, head_length) * scale;
   }
   for (size_t head = 0; head < group; head++, out += head_length, scores += padded) {
+    if (soft_cap > 0.0f) {
+      for (size_t i = length; i < padded; i++) scores[i] = 0.0f;
+      for (size_t i = 0; i < padded; i += 16)
+        lanes_store(scores + i, lanes_soft_cap(lanes_load(scores + i), soft_cap));
+    }
     // Lanes past the end hold -infinity: they never win and their exponential is zero.
     for (size_t i = length; i < padded; i++) scores[i] = -INFINITY;
     lanes best = lanes_set1(-INFINITY);

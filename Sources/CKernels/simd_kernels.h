@@ -35,6 +35,14 @@ INLINE lanes lanes_exp(lanes x) {
   return lanes_exp_select(x, lanes_shift_exponent(p, shifted));
 }
 
+/// cap * tanh(x / cap)
+INLINE lanes lanes_soft_cap(lanes x, float cap) {
+  lanes caps = lanes_set1(cap), one = lanes_set1(1.0f);
+  lanes y = lanes_div(x, caps);
+  lanes above = lanes_add(lanes_exp(lanes_add(y, y)), one);
+  return lanes_mul(caps, lanes_sub(one, lanes_div(lanes_set1(2.0f), above)));
+}
+
 #include "simd_matmul.h"
 #include "simd_vectors.h"
 #include "simd_attention.h"
@@ -47,8 +55,12 @@ INLINE lanes lanes_exp(lanes x) {
       .matmul = {matmul_f32, matmul_f16, matmul_bf16, matmul_q8_0, matmul_q4_0, matmul_q4_1},  \
       .rms_norm = rms_norm,                                                                    \
       .rope_adjacent = rope_adjacent,                                                          \
+      .rope_halves = rope_halves,                                                              \
       .silu_multiply = silu_multiply,                                                          \
+      .gelu_multiply = gelu_multiply,                                                          \
       .add = add,                                                                              \
+      .scale = scale,                                                                          \
+      .soft_cap = soft_cap,                                                                    \
       .attention = attention,                                                                  \
       .top_k = top_k,                                                                          \
       .exponentials = exponentials,                                                            \

@@ -30,6 +30,36 @@ static void rope_adjacent(float *x, size_t head_count, size_t head_length, const
   }
 }
 
+/// One part of the pairs of one head, in place.
+INLINE void rotate_lanes(lanes a, lanes b, lanes cosines, lanes sines, lanes *first,
+                         lanes *second) {
+  *first = lanes_sub(lanes_mul(a, cosines), lanes_mul(b, sines));
+  *second = lanes_add(lanes_mul(a, sines), lanes_mul(b, cosines));
+}
+
+static void rope_halves(float *x, size_t head_count, size_t head_length, const float *cosines,
+                        const float *sines, size_t pair_count) {
+  lanes first, second;
+  for (size_t head = 0; head < head_count; head++, x += head_length) {
+    float *y = x + pair_count;
+    size_t i = 0;
+    for (; i + 16 <= pair_count; i += 16) {
+      rotate_lanes(lanes_load(x + i), lanes_load(y + i), lanes_load(cosines + i),
+                   lanes_load(sines + i), &first, &second);
+      lanes_store(x + i, first);
+      lanes_store(y + i, second);
+    }
+    if (i < pair_count) {
+      size_t rest = pair_count - i;
+      rotate_lanes(lanes_load_part(x + i, rest), lanes_load_part(y + i, rest),
+                   lanes_load_part(cosines + i, rest), lanes_load_part(sines + i, rest), &first,
+                   &second);
+      lanes_store_part(x + i, first, rest);
+      lanes_store_part(y + i, second, rest);
+    }
+  }
+}
+
 INLINE lanes silu_lanes(lanes gate, lanes up) {
   lanes minus = lanes_sub(lanes_zero(), gate);
   lanes one = lanes_set1(1.0f);
@@ -47,8 +77,37 @@ static void silu_multiply(float *out, const float *gate, const float *up, size_t
   }
 }
 
+INLINE lanes gelu_lanes(lanes gate, lanes up) {
+  lanes slope = lanes_fma(lanes_mul(gate, gate), lanes_set1(CK_GELU_G1), lanes_set1(CK_GELU_G0));
+  lanes minus = lanes_sub(lanes_zero(), lanes_mul(gate, slope));
+  lanes one = lanes_set1(1.0f);
+  return lanes_mul(lanes_div(gate, lanes_add(one, lanes_exp(minus))), up);
+}
+
+static void gelu_multiply(float *out, const float *gate, const float *up, size_t count) {
+  size_t i = 0;
+  for (; i + 16 <= count; i += 16)
+    lanes_store(out + i, gelu_lanes(lanes_load(gate + i), lanes_load(up + i)));
+  if (i < count) {
+    size_t rest = count - i;
+    lanes_store_part(out + i, gelu_lanes(lanes_load_part(gate + i, rest),
+                                         lanes_load_part(up + i, rest)), rest);
+  }
+}
+
 static void add(float *x, const float *y, size_t count) {
   for (size_t i = 0; i < count; i++) x[i] = x[i] + y[i];
+}
+
+static void scale(float *x, float factor, size_t count) {
+  for (size_t i = 0; i < count; i++) x[i] = x[i] * factor;
+}
+
+static void soft_cap(float *x, float cap, size_t count) {
+  size_t i = 0;
+  for (; i + 16 <= count; i += 16) lanes_store(x + i, lanes_soft_cap(lanes_load(x + i), cap));
+  if (i < count)
+    lanes_store_part(x + i, lanes_soft_cap(lanes_load_part(x + i, count - i), cap), count - i);
 }
 
 static void exponentials(float *out, const float *x, size_t count) {

@@ -70,21 +70,38 @@ typedef struct ck_kernels {
   void (*rope_adjacent)(float *x, size_t head_count, size_t head_length, const float *cosines,
                         const float *sines, size_t pair_count);
 
+  /// Rotates the pairs (i, i + pair_count) of each of `head_count` heads:
+  /// x[head_count][head_length]. cosines and sines: [pair_count], pair_count <= head_length / 2;
+  /// the rest stays.
+  void (*rope_halves)(float *x, size_t head_count, size_t head_length, const float *cosines,
+                      const float *sines, size_t pair_count);
+
   /// out[i] = gate[i] * sigmoid(gate[i]) * up[i]; out may be gate or up.
   void (*silu_multiply)(float *out, const float *gate, const float *up, size_t count);
 
+  /// out[i] = gelu(gate[i]) * up[i], gelu(x) = x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)));
+  /// out may be gate or up.
+  void (*gelu_multiply)(float *out, const float *gate, const float *up, size_t count);
+
   /// x[i] += y[i].
   void (*add)(float *x, const float *y, size_t count);
+
+  /// x[i] *= factor.
+  void (*scale)(float *x, float factor, size_t count);
+
+  /// x[i] = cap * tanh(x[i] / cap), off by at most 2^-22 cap; cap > 0.
+  void (*soft_cap)(float *x, float cap, size_t count);
 
   /// Attention of `group` query heads that share one key/value head, for one node.
   ///
   /// query, out: [group][head_length]; keys, values: base of the cache, row `slot` of which starts
   /// at slot * row_stride and holds this head's head_length floats; slots[length]: the cache row
-  /// of each logical position 0 ..< length; scores: scratch of
-  /// group * (length rounded up to 16) floats.
+  /// of each position that the node sees, in order; soft_cap: bends the scaled scores as the
+  /// soft_cap kernel does unless it is 0; scores: scratch of group * (length rounded up to 16)
+  /// floats.
   void (*attention)(float *out, const float *query, const float *keys, const float *values,
                     size_t row_stride, const uint32_t *slots, size_t length, size_t group,
-                    size_t head_length, float scale, float *scores);
+                    size_t head_length, float scale, float soft_cap, float *scores);
 
   /// The `k` largest of values[count], largest first, equal ones by index; NaN counts as
   /// -infinity. Returns how many were written: min(k, count).
@@ -134,10 +151,17 @@ void ck_dequantize_row(ck_format format, float *out, const uint8_t *row, size_t 
 /// the float formats and become 0 in the quantised ones.
 void ck_quantize_row(ck_format format, uint8_t *row, const float *x, size_t cols);
 
-/// Cosines and sines of position * base^(-2 i / dimension_count) for i < dimension_count / 2,
-/// computed without libm so that every machine agrees.
-void ck_rope_table(float *cosines, float *sines, size_t position, size_t dimension_count,
-                   double base);
+/// Natural logarithm of a positive, finite and normal number, the same on every machine.
+double ck_log(double x);
+
+/// Radians per position of each pair: base^(-2 i / dimension_count) for i < dimension_count / 2;
+/// base > 1. The same on every machine.
+void ck_rope_frequencies(double *frequencies, size_t dimension_count, double base);
+
+/// Cosines and sines of position * frequencies[i] for i < pair_count, times magnitude. The same on
+/// every machine.
+void ck_rope_row(float *cosines, float *sines, size_t position, const double *frequencies,
+                 size_t pair_count, double magnitude);
 
 #pragma clang assume_nonnull end
 
