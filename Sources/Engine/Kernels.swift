@@ -74,6 +74,14 @@ internal import CKernels
       x.base, x.count / headLength, headLength, cosines.base, sines.base, cosines.count)
   }
 
+  func ropeHalves(
+    _ x: MemoryView<Float>, headLength: Int, cosines: MemoryView<Float>, sines: MemoryView<Float>
+  ) {
+    precondition(cosines.count == sines.count && cosines.count * 2 <= headLength)
+    unsafe table.pointee.rope_halves(
+      x.base, x.count / headLength, headLength, cosines.base, sines.base, cosines.count)
+  }
+
   func siluMultiply(
     gate: MemoryView<Float>, up: MemoryView<Float>, out: MemoryView<Float>
   ) {
@@ -81,27 +89,43 @@ internal import CKernels
     unsafe table.pointee.silu_multiply(out.base, gate.base, up.base, gate.count)
   }
 
+  func geluMultiply(
+    gate: MemoryView<Float>, up: MemoryView<Float>, out: MemoryView<Float>
+  ) {
+    precondition(gate.count == up.count && gate.count == out.count)
+    unsafe table.pointee.gelu_multiply(out.base, gate.base, up.base, gate.count)
+  }
+
   func add(_ y: MemoryView<Float>, to x: MemoryView<Float>) {
     precondition(x.count == y.count)
     unsafe table.pointee.add(x.base, y.base, x.count)
   }
 
+  func scale(_ x: MemoryView<Float>, by factor: Float) {
+    unsafe table.pointee.scale(x.base, factor, x.count)
+  }
+
+  func softCap(_ x: MemoryView<Float>, at cap: Float) {
+    precondition(cap > 0, "cap \(cap)")
+    unsafe table.pointee.soft_cap(x.base, cap, x.count)
+  }
+
   /// Attention of the query heads of one node that share one key/value head.
   ///
   /// - Shape: `query` and `out`: `[group, headLength]`; `keys` and `values`: the rows of one layer,
-  ///   `[slot, rowStride]`, from this head's first element on; `slots`: the row of each logical
-  ///   position; `scores`: scratch, `group` times the positions rounded up to 16.
+  ///   `[slot, rowStride]`, from this head's first element on; `slots`: the row of each
+  ///   position that the node sees, in order; `softCap`: 0 for none; `scores`: scratch, `group` times the positions rounded up to 16.
   func attention(
     query: MemoryView<Float>, keys: MemoryView<Float>, values: MemoryView<Float>, rowStride: Int,
-    slots: MemoryView<UInt32>, headLength: Int, scale: Float, scores: MemoryView<Float>,
-    out: MemoryView<Float>
+    slots: MemoryView<UInt32>, headLength: Int, scale: Float, softCap: Float,
+    scores: MemoryView<Float>, out: MemoryView<Float>
   ) {
     let group = query.count / headLength
     precondition(out.count == query.count && !(slots.count == 0))
     precondition(scores.count >= group * ((slots.count + 15) / 16 * 16))
     unsafe table.pointee.attention(
       out.base, query.base, keys.base, values.base, rowStride, slots.base, slots.count, group,
-      headLength, scale, scores.base)
+      headLength, scale, softCap, scores.base)
   }
 
   /// The largest of a row, largest first, ties by index; returns how many were written.
@@ -286,13 +310,17 @@ final class RotaryTable: Sendable {
   private let storage: AlignedBuffer
   private let pairCount: Int
 
-  init(positionCount: Int, dimensionCount: Int, base: Double) throws(EngineError) {
-    pairCount = dimensionCount / 2
+  /// `frequencies`: radians per position of each pair; `magnitude`: factor on all entries.
+  init(positionCount: Int, frequencies: [Double], magnitude: Double) throws(EngineError) {
+    pairCount = frequencies.count
     storage = try AlignedBuffer(
-      sizeBytes: positionCount * dimensionCount * 4, for: "rotary tables")
-    for position in 0..<positionCount {
-      unsafe ck_rope_table(
-        cosines(position).base, sines(position).base, position, dimensionCount, base)
+      sizeBytes: positionCount * 2 * pairCount * MemoryLayout<Float>.stride, for: "rotary tables")
+    unsafe frequencies.withUnsafeBufferPointer { buffer in
+      guard let base = buffer.baseAddress else { return }
+      for position in 0..<positionCount {
+        unsafe ck_rope_row(
+          cosines(position).base, sines(position).base, position, base, pairCount, magnitude)
+      }
     }
   }
 
@@ -302,5 +330,20 @@ final class RotaryTable: Sendable {
 
   func sines(_ position: Int) -> MemoryView<Float> {
     storage.view(as: Float.self).range((position * 2 + 1) * pairCount, pairCount)
+  }
+
+  /// Radians per position of each pair, before any scaling: base^(-2 pair / dimensionCount).
+  static func frequencies(dimensionCount: Int, base: Double) -> [Double] {
+    precondition(base > 1 && base.isFinite, "base \(base)")
+    return unsafe [Double](unsafeUninitializedCapacity: dimensionCount / 2) { values, filled in
+      if let first = values.baseAddress { unsafe ck_rope_frequencies(first, dimensionCount, base) }
+      filled = dimensionCount / 2
+    }
+  }
+
+  /// Natural logarithm, the same on every machine.
+  static func logarithm(_ x: Double) -> Double {
+    precondition(x.isNormal && x > 0, "logarithm of \(x)")
+    return ck_log(x)
   }
 }

@@ -5,7 +5,7 @@
 struct ForwardPass: Sendable {
   let model: Model
   let arena: ActivationArena
-  let rotary: RotaryTable
+  let rotary: RotaryTables
   let tokens: [Int]
   /// Logical position of each node.
   let positions: [Int]
@@ -25,7 +25,9 @@ struct ForwardPass: Sendable {
   func run(_ worker: WorkerContext) {
     let width = shape.embeddingLength
     for node in worker.share(of: count) {
-      model.weights.embed(tokens[node], into: arena.residual.range(node * width, width))
+      let embedding = arena.residual.range(node * width, width)
+      model.weights.embed(tokens[node], into: embedding)
+      if shape.embeddingScale != 1 { kernels.scale(embedding, by: shape.embeddingScale) }
     }
     for (index, layer) in model.weights.layers.enumerated() {
       attend(layer, index: index, worker)
@@ -53,10 +55,9 @@ struct ForwardPass: Sendable {
     worker.barrier()
     for node in worker.share(of: count) {
       let row = arena.queryKeyValue.range(node * stride, stride)
-      // Queries and keys stand side by side, heads of one length: rotated in one go.
-      kernels.ropeAdjacent(
-        row.range(0, queryLength + keyValueLength), headLength: shape.headLength,
-        cosines: rotary.cosines(positions[node]), sines: rotary.sines(positions[node]))
+      if let bias = layer.queryKeyValueBias { kernels.add(bias, to: row) }
+      normalizeHeads(layer, row: row)
+      rotateHeads(row.range(0, queryLength + keyValueLength), node: node, layer: index)
       let slot = Int(slots[node]) * keyValueLength
       cacheKeys[index].range(slot, keyValueLength).copy(
         from: row.range(queryLength, keyValueLength))
@@ -77,15 +78,50 @@ struct ForwardPass: Sendable {
     worker.barrier()
   }
 
+  private func normalizeHeads(_ layer: LayerWeights, row: MemoryView<Float>) {
+    guard let queryNorm = layer.queryNorm, let keyNorm = layer.keyNorm else { return }
+    let length = shape.headLength
+    for head in 0..<shape.headCount + shape.keyValueHeadCount {
+      let values = row.range(head * length, length)
+      kernels.rmsNorm(
+        values, weight: head < shape.headCount ? queryNorm : keyNorm, epsilon: shape.normEpsilon,
+        out: values)
+    }
+  }
+
+  /// Queries and keys stand side by side, heads of one length: rotated in one go.
+  private func rotateHeads(_ heads: MemoryView<Float>, node: Int, layer: Int) {
+    let table = rotary.table(hasWindow: shape.hasWindow(layer: layer))
+    let cosines = table.cosines(positions[node])
+    let sines = table.sines(positions[node])
+    switch shape.architecture.rotaryPairing {
+    case .adjacent:
+      kernels.ropeAdjacent(heads, headLength: shape.headLength, cosines: cosines, sines: sines)
+    case .halves:
+      kernels.ropeHalves(heads, headLength: shape.headLength, cosines: cosines, sines: sines)
+    }
+  }
+
+  /// Adds to the residual stream of a node what a block computed for it.
+  private func addUpdate(node: Int, bias: MemoryView<Float>?, norm: MemoryView<Float>?) {
+    let width = shape.embeddingLength
+    let update = arena.update.range(node * width, width)
+    if let bias { kernels.add(bias, to: update) }
+    if let norm {
+      kernels.rmsNorm(update, weight: norm, epsilon: shape.normEpsilon, out: update)
+    }
+    kernels.add(update, to: arena.residual.range(node * width, width))
+  }
+
   private func feedForward(_ layer: LayerWeights, _ worker: WorkerContext) {
     let width = shape.embeddingLength
     let inner = shape.feedForwardLength
     for node in worker.share(of: count) {
-      let residual = arena.residual.range(node * width, width)
-      kernels.add(arena.update.range(node * width, width), to: residual)
+      addUpdate(node: node, bias: layer.attentionOutputBias, norm: layer.postAttentionNorm)
       let input = arena.normed.range(node * width, width)
       kernels.rmsNorm(
-        residual, weight: layer.feedForwardNorm, epsilon: shape.normEpsilon, out: input)
+        arena.residual.range(node * width, width), weight: layer.feedForwardNorm,
+        epsilon: shape.normEpsilon, out: input)
       fillTile(input, column: node, columnCount: count, for: layer.gateUp)
     }
     worker.barrier()
@@ -94,9 +130,13 @@ struct ForwardPass: Sendable {
     worker.barrier()
     for node in worker.share(of: count) {
       let input = arena.activated.range(node * inner, inner)
-      kernels.siluMultiply(
-        gate: arena.gateUp.range(node * 2 * inner, inner),
-        up: arena.gateUp.range((node * 2 + 1) * inner, inner), out: input)
+      let row = arena.gateUp.range(node * 2 * inner, 2 * inner)
+      if let bias = layer.gateUpBias { kernels.add(bias, to: row) }
+      let (gate, up) = (row.range(0, inner), row.range(inner, inner))
+      switch shape.architecture.gateActivation {
+      case .silu: kernels.siluMultiply(gate: gate, up: up, out: input)
+      case .gelu: kernels.geluMultiply(gate: gate, up: up, out: input)
+      }
       fillTile(input, column: node, columnCount: count, for: [layer.down])
     }
     worker.barrier()
@@ -104,8 +144,7 @@ struct ForwardPass: Sendable {
       [layer.down], input: arena.activated, columnCount: count, out: arena.update, worker)
     worker.barrier()
     for node in worker.share(of: count) {
-      kernels.add(
-        arena.update.range(node * width, width), to: arena.residual.range(node * width, width))
+      addUpdate(node: node, bias: layer.downBias, norm: layer.postFeedForwardNorm)
     }
   }
 
@@ -125,6 +164,10 @@ struct ForwardPass: Sendable {
     worker.barrier()
     multiply(
       output, input: arena.normed, columnCount: logitNodes.count, out: arena.logits, worker)
+    guard shape.logitSoftCap > 0 else { return }
+    worker.barrier()
+    let share = worker.share(of: logitNodes.count * shape.vocabularyCount)
+    kernels.softCap(arena.logits.range(share.lowerBound, share.count), at: shape.logitSoftCap)
   }
 
   // MARK: products

@@ -13,7 +13,7 @@ package final class InferenceEngine {
   package let contextLength: Int
   private let threads: WorkerThreads
   private let arena: ActivationArena
-  private let rotary: RotaryTable
+  private let rotary: RotaryTables
   private var logitRowCount = 0
 
   /// `threadCount` includes the caller's thread; `contextLength` is the most positions of a
@@ -35,8 +35,7 @@ package final class InferenceEngine {
     threads = try WorkerThreads(count: threadCount)
     arena = try ActivationArena(
       shape: shape, batchLimit: Self.batchLimit, contextLength: context, workerCount: threadCount)
-    rotary = try RotaryTable(
-      positionCount: context, dimensionCount: shape.rotaryLength, base: shape.rotaryBase)
+    rotary = try RotaryTables(model: model, positionCount: context)
   }
 
   /// An empty KV cache for one sequence.

@@ -22,16 +22,27 @@ enum LinearLayer: Sendable {
   }
 }
 
-/// The weights of one transformer block.
+/// The weights of one transformer block. What an architecture does not have is nil.
 struct LayerWeights: Sendable {
   let attentionNorm: MemoryView<Float>
   /// Query, key and value: share their input, outputs side by side.
   let queryKeyValue: [LinearLayer]
+  let queryKeyValueBias: MemoryView<Float>?
+  /// Of each head, `[headLength]`.
+  let queryNorm: MemoryView<Float>?
+  let keyNorm: MemoryView<Float>?
   let attentionOutput: LinearLayer
+  let attentionOutputBias: MemoryView<Float>?
+  /// Of what attention adds to the residual stream.
+  let postAttentionNorm: MemoryView<Float>?
   let feedForwardNorm: MemoryView<Float>
   /// Gate and up: share their input, outputs side by side.
   let gateUp: [LinearLayer]
+  let gateUpBias: MemoryView<Float>?
   let down: LinearLayer
+  let downBias: MemoryView<Float>?
+  /// Of what the feed-forward block adds to the residual stream.
+  let postFeedForwardNorm: MemoryView<Float>?
 }
 
 /// All weights of a model; read-only once loaded.
@@ -39,7 +50,9 @@ final class Weights: Sendable {
   let layers: [LayerWeights]
   let outputNorm: MemoryView<Float>
   let output: LinearLayer
-  private let norms: AlignedBuffer
+  let rotaryDivisors: RotaryDivisors
+  /// What the views of norms and biases point into.
+  private let vectors: [AlignedBuffer]
   private let file: GGUFFile
   private let embedding: GGUFTensor
   private let embeddingFormat: WeightFormat
@@ -48,41 +61,23 @@ final class Weights: Sendable {
   init(
     file: GGUFFile, shape: ModelShape, backend: Backend, progress: (Double) -> Void
   ) throws(EngineError) {
-    var loader = try WeightLoader(file: file, shape: shape, backend: backend)
+    var loader = WeightLoader(file: file, shape: shape, backend: backend)
     var layers: [LayerWeights] = []
-    let width = shape.embeddingLength
     for index in 0..<shape.layerCount {
-      let block = "blk.\(index)"
-      layers.append(
-        LayerWeights(
-          attentionNorm: try loader.norm("\(block).attn_norm.weight"),
-          queryKeyValue: try loader.stacked(
-            [
-              ("\(block).attn_q.weight", shape.queryLength),
-              ("\(block).attn_k.weight", shape.keyValueLength),
-              ("\(block).attn_v.weight", shape.keyValueLength),
-            ], cols: width),
-          attentionOutput: try loader.linear(
-            "\(block).attn_output.weight", rows: width, cols: shape.queryLength),
-          feedForwardNorm: try loader.norm("\(block).ffn_norm.weight"),
-          gateUp: try loader.stacked(
-            [
-              ("\(block).ffn_gate.weight", shape.feedForwardLength),
-              ("\(block).ffn_up.weight", shape.feedForwardLength),
-            ], cols: width),
-          down: try loader.linear(
-            "\(block).ffn_down.weight", rows: width, cols: shape.feedForwardLength)))
+      layers.append(try loader.layer(index))
       progress(Double(index + 1) / Double(shape.layerCount + 1))
     }
     self.layers = layers
-    outputNorm = try loader.norm("output_norm.weight")
+    let width = shape.embeddingLength
+    outputNorm = try loader.vector("output_norm.weight", count: width)
     let isTied = file.tensor(named: "output.weight") == nil
     output = try loader.linear(
       isTied ? "token_embd.weight" : "output.weight", rows: shape.vocabularyCount, cols: width)
     (embedding, embeddingFormat) = try loader.tensor(
       "token_embd.weight", rows: shape.vocabularyCount, cols: width)
+    rotaryDivisors = try loader.rotaryDivisors()
     try loader.refuseUnused()
-    norms = loader.norms
+    vectors = loader.vectors
     self.file = file
     progress(1)
   }
@@ -113,95 +108,5 @@ final class Weights: Sendable {
     case .packed(let matrix): matrix.sizeBytes
     case .dense(let matrix): matrix.rows * matrix.cols * MemoryLayout<Float>.stride
     }
-  }
-}
-
-/// Takes tensors out of the file by name, checks them, and notices those nobody asked for.
-private struct WeightLoader {
-  private let file: GGUFFile
-  private let backend: Backend
-  private let width: Int
-  private var unused: Set<String>
-  let norms: AlignedBuffer
-  private var normCount = 0
-
-  init(file: GGUFFile, shape: ModelShape, backend: Backend) throws(EngineError) {
-    self.file = file
-    self.backend = backend
-    width = shape.embeddingLength
-    unused = Set(file.tensors.map(\.name))
-    norms = try AlignedBuffer(
-      sizeBytes: (2 * shape.layerCount + 1) * width * MemoryLayout<Float>.stride, for: "weights")
-  }
-
-  mutating func tensor(_ name: String, rows: Int, cols: Int)
-    throws(EngineError) -> (GGUFTensor, WeightFormat)
-  {
-    guard let tensor = file.tensor(named: name) else { throw .missingTensor(name) }
-    unused.remove(name)
-    let expected = rows == 1 ? [cols] : [cols, rows]
-    let found = tensor.dimensions
-    guard found == expected || (rows == 1 && found == [cols, 1]) else {
-      throw .wrongShape(tensor: name, found: found, expected: expected)
-    }
-    guard let format = WeightFormat(rawValue: tensor.type.name) else {
-      throw .unsupportedTensorType(
-        tensor: name, type: tensor.type.name, supported: WeightFormat.allCases.map(\.rawValue))
-    }
-    guard format.rowBytes(cols) == tensor.rowBytes else {
-      throw .wrongShape(tensor: name, found: found, expected: expected)
-    }
-    return (tensor, format)
-  }
-
-  mutating func norm(_ name: String) throws(EngineError) -> MemoryView<Float> {
-    let (tensor, format) = try tensor(name, rows: 1, cols: width)
-    let view = norms.view(as: Float.self).range(normCount * width, width)
-    normCount += 1
-    unsafe file.withTensorBytes(tensor) { unsafe format.dequantize($0, into: view) }
-    return view
-  }
-
-  mutating func linear(_ name: String, rows: Int, cols: Int) throws(EngineError) -> LinearLayer {
-    let (tensor, format) = try tensor(name, rows: rows, cols: cols)
-    return try linear([tensor], format: format, cols: cols)
-  }
-
-  /// Matrices that share an input: one product where their formats agree.
-  mutating func stacked(_ parts: [(name: String, rows: Int)], cols: Int)
-    throws(EngineError) -> [LinearLayer]
-  {
-    var tensors: [(GGUFTensor, WeightFormat)] = []
-    for part in parts { tensors.append(try tensor(part.name, rows: part.rows, cols: cols)) }
-    let format = tensors[0].1
-    if tensors.allSatisfy({ $0.1 == format }) {
-      return [try linear(tensors.map(\.0), format: format, cols: cols)]
-    }
-    var layers: [LinearLayer] = []
-    for (tensor, format) in tensors {
-      layers.append(try linear([tensor], format: format, cols: cols))
-    }
-    return layers
-  }
-
-  private func linear(_ tensors: [GGUFTensor], format: WeightFormat, cols: Int)
-    throws(EngineError) -> LinearLayer
-  {
-    var buffers: [UnsafeRawBufferPointer] = unsafe []
-    for tensor in tensors {
-      // safe: the mapping lives as long as `file`, which outlives this call.
-      unsafe buffers.append(file.withTensorBytes(tensor) { unsafe $0 })
-    }
-    switch backend {
-    case .native:
-      return .packed(try unsafe PackedMatrix(parts: buffers, format: format, cols: cols))
-    case .openBLAS:
-      return .dense(try unsafe DenseMatrix(parts: buffers, format: format, cols: cols))
-    }
-  }
-
-  /// A tensor that the forward pass ignores (a bias, say) would give a plausible but wrong text.
-  func refuseUnused() throws(EngineError) {
-    if let name = unused.sorted().first { throw .unexpectedTensor(name) }
   }
 }
