@@ -100,6 +100,25 @@ import Testing
     #expect(try !same(biased, fused.rows(.init())))
   }
 
+  /// Values in another format than queries and keys are a product of their own; outputs and biases
+  /// still stand side by side.
+  @Test func mixedFormatsOfOneProductKeepTheirPlaces() throws {
+    let model = GoldenModel(name: "qwen2")
+    let changes = GoldenModel.Changes(
+      formats: ["blk.0.attn_v.weight": .q8_0, "blk.1.attn_v.weight": .q8_0])
+    let tokens = try model.tokens()
+    let engine = try InferenceEngine(model: Model(file: model.file(changes)))
+    let alone = try engine.rows(tokens, pieces: [1])
+    #expect(try same(engine.rows(tokens, pieces: [32]), alone))
+    let golden = try model.logits()
+    let scale = golden.joined().map(abs).max() ?? 0
+    for (mine, theirs) in zip(alone, golden) {
+      for (left, right) in zip(mine, theirs) {
+        #expect(abs(Float(bitPattern: left) - right) <= 0.05 * scale)
+      }
+    }
+  }
+
   @Test(arguments: [
     ("llama", "llama.expert_count", GGUFValue.uint32(8)),
     ("llama", "llama.rope.scaling.type", .string("longrope")),
@@ -120,6 +139,7 @@ import Testing
     ("llama-yarn", "llama.rope.scaling.original_context_length", .uint32(0)),
     ("qwen2", "qwen2.attention.sliding_window", .uint32(8)),
     ("qwen3", "qwen3.attention.key_length", .uint32(0)),
+    ("qwen3", "qwen3.attention.key_length", .uint32(512)),
     ("gemma2", "gemma2.attn_logit_softcapping", .float32(-1)),
     ("gemma2", "gemma2.final_logit_softcapping", .float32(.nan)),
     ("gemma3", "gemma3.attn_logit_softcapping", .float32(50)),

@@ -53,6 +53,8 @@ struct GoldenModel: CustomTestStringConvertible, Sendable {
     var without: [String] = []
     /// New or replaced tensors, one row each.
     var vectors: [String: [Float]] = [:]
+    /// Matrices in half precision that are stored in another format.
+    var formats: [String: WeightFormat] = [:]
   }
 
   func file(_ changes: Changes) throws -> GGUFFile {
@@ -66,8 +68,12 @@ struct GoldenModel: CustomTestStringConvertible, Sendable {
     where !changes.without.contains(tensor.name) && changes.vectors[tensor.name] == nil {
       // safe: copied while the file is open.
       let bytes = unsafe original.withTensorBytes(tensor) { unsafe Array($0) }
+      let format = changes.formats[tensor.name]
       writer.add(
-        tensor: tensor.name, dimensions: tensor.dimensions, type: tensor.type, bytes: bytes)
+        tensor: tensor.name, dimensions: tensor.dimensions,
+        type: format.map { TinyModel.type($0) } ?? tensor.type,
+        bytes: format?.quantize(WeightFormat.f16.dequantize(bytes, count: tensor.elementCount))
+          ?? bytes)
     }
     for (name, values) in changes.vectors.sorted(by: { $0.key < $1.key }) {
       writer.add(

@@ -53,7 +53,8 @@ struct TinyModel {
         stored += tensor.format.quantize(Array(data[row * rowLength..<(row + 1) * rowLength]))
       }
       writer.add(
-        tensor: tensor.name, dimensions: tensor.dimensions, type: type(tensor.format), bytes: stored
+        tensor: tensor.name, dimensions: tensor.dimensions, type: Self.type(tensor.format),
+        bytes: stored
       )
     }
     return writer.serialized()
@@ -87,7 +88,7 @@ struct TinyModel {
     return all
   }
 
-  private func type(_ format: WeightFormat) -> GGMLType {
+  static func type(_ format: WeightFormat) -> GGMLType {
     switch format {
     case .f32: .f32
     case .f16: .f16

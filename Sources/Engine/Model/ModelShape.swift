@@ -31,6 +31,8 @@ package struct ModelShape: Sendable, Equatable {
   /// All but the last of each group of so many layers have the window; 0: all layers.
   package let windowPeriod: Int
 
+  /// Longest head of any supported model.
+  package static let headLengthMax = 256
   package static let supportedArchitectures = Architecture.allCases.map(\.rawValue)
 
   /// Length of all key heads together.
@@ -103,8 +105,9 @@ extension ModelShape {
   private static func headLengths(_ reader: ShapeReader, default fallback: Int)
     throws(EngineError) -> (head: Int, rotary: Int)
   {
-    let head = try reader.number("attention.key_length", in: 1...4096, default: fallback)
-    let value = try reader.number("attention.value_length", in: 1...4096, default: head)
+    let head = try reader.number(
+      "attention.key_length", in: 1...headLengthMax, default: fallback)
+    let value = try reader.number("attention.value_length", in: 1...headLengthMax, default: head)
     guard value == head else {
       throw .unsupportedSetting(
         key: reader.key("attention.value_length"), value: "\(value)",
