@@ -69,9 +69,13 @@ struct GoldenModel: CustomTestStringConvertible, Sendable {
       // safe: copied while the file is open.
       let bytes = unsafe original.withTensorBytes(tensor) { unsafe Array($0) }
       let format = changes.formats[tensor.name]
+      // Formats are named as the types of files are.
+      let type = format.flatMap { format in
+        GGMLType.allCases.first { $0.name == format.rawValue }
+      }
       writer.add(
         tensor: tensor.name, dimensions: tensor.dimensions,
-        type: format.map { TinyModel.type($0) } ?? tensor.type,
+        type: type ?? tensor.type,
         bytes: format?.quantize(WeightFormat.f16.dequantize(bytes, count: tensor.elementCount))
           ?? bytes)
     }

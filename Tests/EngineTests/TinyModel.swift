@@ -53,8 +53,7 @@ struct TinyModel {
         stored += tensor.format.quantize(Array(data[row * rowLength..<(row + 1) * rowLength]))
       }
       writer.add(
-        tensor: tensor.name, dimensions: tensor.dimensions, type: Self.type(tensor.format),
-        bytes: stored
+        tensor: tensor.name, dimensions: tensor.dimensions, type: type(tensor.format), bytes: stored
       )
     }
     return writer.serialized()
@@ -88,7 +87,7 @@ struct TinyModel {
     return all
   }
 
-  static func type(_ format: WeightFormat) -> GGMLType {
+  private func type(_ format: WeightFormat) -> GGMLType {
     switch format {
     case .f32: .f32
     case .f16: .f16
