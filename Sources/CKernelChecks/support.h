@@ -56,6 +56,15 @@ float random_unit(context *c);
 float random_float(context *c);
 void fill_random(context *c, float *x, size_t count);
 
+// MARK: rows of weights
+
+bool is_quantized(ck_format format);
+/// Where in a block of the file its scale or its minimum is, a half; SIZE_MAX where there is none.
+size_t half_offset(ck_format format, bool minimum);
+void store_half(uint8_t *p, uint16_t half);
+/// A row of the file: any bits but NaN and infinities; scales of quantised formats up to 1.
+void fill_row(context *c, ck_format format, uint8_t *row, size_t cols);
+
 // MARK: comparison
 
 static inline uint32_t bits_of(float x) {
