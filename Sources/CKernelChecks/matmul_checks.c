@@ -123,6 +123,7 @@ static size_t cols_at(ck_format format, size_t index) {
 
 void check_matmul_columns(context *c) {
   for (ck_format format = 0; format < ck_format_count; format++) {
+    if (!goes_through(c, format)) continue;
     for (size_t r = 0; r < LENGTH(row_counts); r++) {
       for (size_t k = 0; cols_at(format, k) > 0; k++) {
         if (!c->full && (r + k) % 2 != 0) continue;
@@ -160,6 +161,7 @@ static void check_oracle_of(context *c, ck_format format, size_t rows, size_t co
 
 void check_matmul_oracle(context *c) {
   for (ck_format format = 0; format < ck_format_count; format++) {
+    if (!goes_through(c, format)) continue;
     for (size_t r = 0; r < LENGTH(row_counts); r++) {
       for (size_t k = 0; cols_at(format, k) > 0; k++)
         check_oracle_of(c, format, row_counts[r], cols_at(format, k));
@@ -242,6 +244,7 @@ static void check_spoiled_weight(context *c, ck_format format, uint32_t bits) {
 
 void check_matmul_not_finite(context *c) {
   for (ck_format format = 0; format < ck_format_count; format++) {
+    if (!goes_through(c, format)) continue;
     for (size_t i = 0; i < LENGTH(not_finite); i++) {
       check_spoiled_activation(c, format, not_finite[i]);
       check_spoiled_weight(c, format, bits_of(not_finite[i]));

@@ -168,12 +168,21 @@ static ck_kernels with_faults(const ck_kernels *faults) {
   return table;
 }
 
+/// The formats whose products are wrong: going through the others would only take time.
+static uint32_t faulty_formats(const ck_kernels *faults) {
+  uint32_t formats = 0;
+  for (size_t format = 0; format < ck_format_count; format++)
+    if (faults->matmul[format] != NULL) formats |= 1u << format;
+  return formats;
+}
+
 void check_mutations(context *c) {
   for (size_t i = 0; i < LENGTH(mutations); i++) {
     char text[2000] = "";
     ck_kernels table = with_faults(&mutations[i].faults);
     context inner = {.kernels = &table,
                      .scalar = c->scalar,
+                     .formats = faulty_formats(&mutations[i].faults),
                      .random = i + 1,
                      .text = text,
                      .capacity = sizeof text};

@@ -15,6 +15,7 @@ typedef struct context {
   const ck_kernels *kernels;  ///< The table under test.
   const ck_kernels *scalar;   ///< The definition.
   bool full;
+  uint32_t formats;  ///< Bit `format` set: checks of products go through it.
   uint64_t random;
   size_t failures;
   char *text;
@@ -25,6 +26,10 @@ typedef struct context {
 } context;
 
 const char *format_name(ck_format format);
+
+static inline bool goes_through(const context *c, ck_format format) {
+  return c->formats >> format & 1;
+}
 
 /// Names the case that later failures belong to.
 __attribute__((format(printf, 2, 3))) void set_case(context *c, const char *format, ...);

@@ -21,13 +21,14 @@ extern const ck_kernels ck_neon;
 //   side     [cols / 32][ck_side_bytes]: the small scales of formats with blocks of 256
 //   scales   f16 [cols / block length][16]
 //   minima   f16 [cols / block length][16], where ck_has_minimum
-// Quants are lines of 64 bytes. Byte 4 * row + k % 4 of a line holds weights k of one row; "group i"
+// Quants are lines of 64 bytes. Byte 4 * row + k % 4 of a line holds weights k of one row. Group i
 // are the weights k = 4 i ... 4 i + 3, i < 8.
 //   8 bits:  8 lines, line i = group i
 //   4 bits:  4 lines, line i = group i in the low half, group i + 4 in the high half
 //   2 bits:  2 lines, group i in line i / 4 at bit 2 (i % 4)
 //   1 bit:   1 line, group i at bit i
-// and a weight of 3, 5 or 6 bits has its low 2, 4 or 4 bits first and then a part of 1, 1 or 2 bits.
+// and weights of 3, 5 or 6 bits have the lines of their low 2, 4 or 4 bits first, then those of the
+// 1, 1 or 2 bits above.
 // Side of a block:
 //   Q4_K, Q5_K  scale [16], minimum [16], six bits each
 //   Q3_K, Q6_K  signed scale [2][16] of the first and of the last 16 weights

@@ -85,7 +85,7 @@ static int32_t panel_weight(ck_format format, const uint8_t *lines, size_t lane,
 /// 32 weights of one row with their scales, ready to meet the columns.
 typedef struct row_block {
   int32_t w[32];
-  float scale, minimum;       ///< Of the 32 weights.
+  float scale, minimum;          ///< Of the 32 weights, or of the 256 where these have parts of 16.
   int32_t scales[2], minima[2];  ///< Of 16 weights each, where there are such parts.
 } row_block;
 

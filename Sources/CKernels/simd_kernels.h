@@ -10,9 +10,9 @@
 //                    _shift_exponent(p, shifted): p * 2^(integer in shifted's low bits),
 //                    _greater_mask(a, threshold): bit i set where lane i > threshold
 //   words            64 bytes of weights: words_load, words_or,
-//                    words_field(w, shift, mask) = bytes (w >> shift) & mask, shift < 0: to the left,
-//                    words_signed(w): signed bytes, words_nonlinear(w): the table of IQ4_NL, both in
-//                    the form that sums_dot_signed takes,
+//                    words_field(w, shift, mask) = bytes (w >> shift) & mask; shift < 0: left,
+//                    words_signed(w): signed bytes, words_nonlinear(w): the table of IQ4_NL, both
+//                    in the form that sums_dot_signed takes,
 //                    words_scaled(w, sums): bytes times the number of their row, products below 256
 //   sums             sixteen int32: sums_zero, sums_set1, sums_add, sums_load_u8, sums_load_s8,
 //                    sums_low4(x) = x & 15, sums_high4(x) = x >> 4,

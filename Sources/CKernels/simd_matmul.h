@@ -49,7 +49,7 @@ INLINE sums dot_groups(ck_format format, sums start, const words w[8], const int
   return start;
 }
 
-/// All products of the block with column `j` of `n`, `columns` being the block's ck_tile.sums.
+/// All products of the block with column `j` of `n`; `columns`: the block's part of ck_tile.sums.
 INLINE sums dot_block(ck_format format, const words w[8], const int8_t *q, const int32_t *columns,
                       size_t j, const size_t n) {
   sums start = is_signed(format) ? sums_start_signed(columns + ck_sum_minus_128 * n + j)
@@ -75,15 +75,67 @@ INLINE lanes dot_halves(ck_format format, const words w[8], const int8_t *q, lan
   return lanes_fma(sums_to_lanes(high), second_scale, lanes_mul(sums_to_lanes(low), first_scale));
 }
 
+/// Scales of a block, for each row.
+typedef struct block_scales {
+  lanes scale, minimum;  ///< Of the 32 weights; Q2_K, Q3_K, Q6_K: of the 256.
+  lanes halves[2];       ///< Q3_K, Q6_K: small scale of each 16 weights.
+  sums minima[2];        ///< Q2_K: small minimum of each 16 weights.
+} block_scales;
+
+/// The scales of a block from those of its 256 weights and its small ones at `side`. Those of Q2_K
+/// go into the weights, which stay below 46.
+INLINE block_scales load_scales(ck_format format, lanes scale, lanes minimum, const uint8_t *side,
+                                words w[8]) {
+  block_scales r = {.scale = scale, .minimum = minimum};
+  if (format == ck_format_q2_k) {
+    sums pairs[2] = {sums_load_u8(side), sums_load_u8(side + 16)};
+    UNROLL for (int i = 0; i < 8; i++) w[i] = words_scaled(w[i], sums_low4(pairs[i / 4]));
+    r.minima[0] = sums_high4(pairs[0]);
+    r.minima[1] = sums_high4(pairs[1]);
+  } else if (ck_has_halves(format)) {
+    r.halves[0] = sums_to_lanes(sums_load_s8(side));
+    r.halves[1] = sums_to_lanes(sums_load_s8(side + 16));
+  } else if (ck_has_parts(format)) {
+    r.scale = lanes_mul(scale, sums_to_lanes(sums_load_u8(side)));
+    r.minimum = lanes_mul(minimum, sums_to_lanes(sums_load_u8(side + 16)));
+  }
+  return r;
+}
+
+/// `acc` plus the product of a block with column `j` of `n`, of which q, d and s are given.
+INLINE lanes add_block(ck_format format, lanes acc, const words w[8], const block_scales *r,
+                       const int8_t *q, float d, float s, const int32_t *columns, size_t j,
+                       const size_t n) {
+  lanes dot;
+  if (ck_has_halves(format) && format != ck_format_q2_k) {
+    dot = dot_halves(format, w, q, r->halves[0], r->halves[1], columns, j, n);
+  } else {
+    dot = sums_to_lanes(dot_block(format, w, q, columns, j, n));
+  }
+  acc = lanes_fma(dot, lanes_mul(r->scale, lanes_set1(d)), acc);
+  if (format == ck_format_q2_k) {
+    int32_t pair = columns[ck_sum_halves * n + j];
+    lanes subtracted = sums_to_lanes(sums_pair_dot(r->minima[0], r->minima[1], pair));
+    return lanes_fma(subtracted, lanes_mul(r->minimum, lanes_set1(d)), acc);
+  }
+  return ck_has_minimum(format) ? lanes_fma(r->minimum, lanes_set1(s), acc) : acc;
+}
+
+INLINE void store_rows(float *out, lanes x, size_t row_count) {
+  if (row_count >= 16) {
+    lanes_store(out, x);
+  } else {
+    lanes_store_part(out, x, row_count);
+  }
+}
+
 /// One panel of a quantised matrix times `n` columns, `n` known when compiled. Bytes moved: the
-/// panel once; operations: 8 dot instructions per block and column. The order of float operations is
-/// written down in scalar.c.
+/// panel once; operations: 8 dot instructions per block and column. The order of float operations
+/// is written down in scalar.c.
 INLINE void panel_quantized(ck_format format, float *out, size_t out_stride,
                             const uint8_t *quants, size_t blocks, size_t row_count,
                             const ck_tile *tile, const size_t n) {
   const size_t quant_bytes = ck_quant_bytes(format), together = ck_blocks_per_scale(format);
-  const bool has_parts = ck_has_parts(format), has_halves = ck_has_halves(format);
-  const bool has_minimum = ck_has_minimum(format);
   const uint8_t *side = quants + blocks * quant_bytes;
   const uint16_t *scales = (const uint16_t *)(side + blocks * ck_side_bytes(format));
   const uint16_t *minima = scales + blocks / together * 16;
@@ -95,48 +147,21 @@ INLINE void panel_quantized(ck_format format, float *out, size_t out_stride,
   for (size_t block = 0; block < blocks; block++) {
     for (size_t line = 0; line < quant_bytes; line += 64)
       __builtin_prefetch(quants + PREFETCH_BYTES + line);
-    words w[8];
-    load_block(format, quants, w);
     if (block % together == 0) {
       scale = lanes_load_half(scales);
       scales += 16;
-      if (has_minimum) {
+      if (ck_has_minimum(format)) {
         minimum = lanes_load_half(minima);
-        if (has_parts) minimum = lanes_sub(lanes_set1(-0.0f), minimum);
+        // Of blocks of 256, the minimum is subtracted.
+        if (ck_has_parts(format)) minimum = lanes_sub(lanes_set1(-0.0f), minimum);
         minima += 16;
       }
     }
-    lanes block_scale = scale, block_minimum = minimum, halves[2] = {scale, scale};
-    sums small_minima[2] = {sums_zero(), sums_zero()};
-    if (format == ck_format_q2_k) {
-      sums pairs[2] = {sums_load_u8(side), sums_load_u8(side + 16)};
-      UNROLL for (int i = 0; i < 8; i++) w[i] = words_scaled(w[i], sums_low4(pairs[i / 4]));
-      small_minima[0] = sums_high4(pairs[0]);
-      small_minima[1] = sums_high4(pairs[1]);
-    } else if (has_halves) {
-      halves[0] = sums_to_lanes(sums_load_s8(side));
-      halves[1] = sums_to_lanes(sums_load_s8(side + 16));
-    } else if (has_parts) {
-      block_scale = lanes_mul(scale, sums_to_lanes(sums_load_u8(side)));
-      block_minimum = lanes_mul(minimum, sums_to_lanes(sums_load_u8(side + 16)));
-    }
-    UNROLL for (size_t j = 0; j < n; j++) {
-      lanes dot;
-      if (has_halves && format != ck_format_q2_k) {
-        dot = dot_halves(format, w, q + 32 * j, halves[0], halves[1], columns, j, n);
-      } else {
-        dot = sums_to_lanes(dot_block(format, w, q + 32 * j, columns, j, n));
-      }
-      lanes column_scale = lanes_set1(d[j]);
-      acc[j] = lanes_fma(dot, lanes_mul(block_scale, column_scale), acc[j]);
-      if (format == ck_format_q2_k) {
-        int32_t pair = columns[ck_sum_halves * n + j];
-        lanes subtracted = sums_to_lanes(sums_pair_dot(small_minima[0], small_minima[1], pair));
-        acc[j] = lanes_fma(subtracted, lanes_mul(minimum, column_scale), acc[j]);
-      } else if (has_minimum) {
-        acc[j] = lanes_fma(block_minimum, lanes_set1(s[j]), acc[j]);
-      }
-    }
+    words w[8];
+    load_block(format, quants, w);
+    block_scales r = load_scales(format, scale, minimum, side, w);
+    UNROLL for (size_t j = 0; j < n; j++)
+      acc[j] = add_block(format, acc[j], w, &r, q + 32 * j, d[j], s[j], columns, j, n);
     quants += quant_bytes;
     side += ck_side_bytes(format);
     q += 32 * n;
@@ -144,13 +169,7 @@ INLINE void panel_quantized(ck_format format, float *out, size_t out_stride,
     s += n;
     columns += ck_sum_kind_count * n;
   }
-  UNROLL for (size_t j = 0; j < n; j++) {
-    if (row_count >= 16) {
-      lanes_store(out + j * out_stride, acc[j]);
-    } else {
-      lanes_store_part(out + j * out_stride, acc[j], row_count);
-    }
-  }
+  UNROLL for (size_t j = 0; j < n; j++) store_rows(out + j * out_stride, acc[j], row_count);
 }
 
 INLINE lanes load_weights(ck_format format, const uint8_t *base, size_t k) {
@@ -164,11 +183,13 @@ INLINE lanes load_weights(ck_format format, const uint8_t *base, size_t k) {
 INLINE void panels_float(ck_format format, float *out, size_t out_stride, const uint8_t *base,
                          size_t panel_bytes, size_t cols, size_t row_count, const ck_tile *tile,
                          const size_t n, const size_t p) {
+  const size_t width = format == ck_format_f32 ? 4 : 2;
   const float *x = tile->f;
   lanes acc[TILE_MAX];
   UNROLL for (size_t j = 0; j < n * p; j++) acc[j] = lanes_zero();
   for (size_t k = 0; k < cols; k++) {
     UNROLL for (size_t i = 0; i < p; i++) {
+      __builtin_prefetch(base + i * panel_bytes + k * (16 * width) + PREFETCH_BYTES);
       lanes w = load_weights(format, base + i * panel_bytes, k);
       UNROLL for (size_t j = 0; j < n; j++)
         acc[i * n + j] = lanes_fma(w, lanes_set1(x[j]), acc[i * n + j]);
@@ -177,13 +198,8 @@ INLINE void panels_float(ck_format format, float *out, size_t out_stride, const 
   }
   UNROLL for (size_t i = 0; i < p; i++) {
     size_t rows = row_count - 16 * i;
-    UNROLL for (size_t j = 0; j < n; j++) {
-      if (rows >= 16) {
-        lanes_store(out + j * out_stride + 16 * i, acc[i * n + j]);
-      } else {
-        lanes_store_part(out + j * out_stride + 16 * i, acc[i * n + j], rows);
-      }
-    }
+    UNROLL for (size_t j = 0; j < n; j++)
+      store_rows(out + j * out_stride + 16 * i, acc[i * n + j], rows);
   }
 }
 

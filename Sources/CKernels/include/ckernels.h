@@ -46,7 +46,7 @@ typedef enum ck_sum_kind {
   ck_sum_minus_128 = 2,        ///< -128 * (sum of the 32 q).
   ck_sum_first_minus_32 = 3,   ///< -32 * (sum of the first 16 q).
   ck_sum_second_minus_32 = 4,  ///< -32 * (sum of the last 16 q).
-  ck_sum_halves = 5,           ///< Two int16: sum of the first 16 q in the low half, of the last 16.
+  ck_sum_halves = 5,           ///< Two int16: sum of the first 16 q (low half), of the last 16.
 } ck_sum_kind;
 
 enum { ck_sum_kind_count = 6 };
