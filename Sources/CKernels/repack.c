@@ -62,7 +62,8 @@ static void pack_quants(ck_format format, uint8_t *lines, size_t row, const uint
     return;
   }
   bool is_narrow = format == ck_format_q2_k || format == ck_format_q3_k;
-  for (size_t i = 0; i < 8; i++) {
+  bool has_more = ck_quant_bytes(format) > 256;
+  for (size_t i = 0; i < 8 && (is_narrow || has_more); i++) {
     bits |= (groups[i] >> (is_narrow ? 2 : 4) & ones) << i;
     pairs[i / 4] |= (groups[i] & 3 * ones) << 2 * (i % 4);
     tops[i / 4] |= (groups[i] >> 4 & 3 * ones) << 2 * (i % 4);
@@ -80,7 +81,7 @@ static void pack_quants(ck_format format, uint8_t *lines, size_t row, const uint
   if (format == ck_format_q6_k) {
     store_group(lines + 256, row, tops[0]);
     store_group(lines + 320, row, tops[1]);
-  } else if (ck_quant_bytes(format) > 256) {
+  } else if (has_more) {
     store_group(lines + 256, row, bits);
   }
 }
@@ -115,10 +116,11 @@ void ck_repack_panel(ck_format format, uint8_t *panel, const uint8_t *rows, size
   size_t quant_bytes = ck_quant_bytes(format), side_bytes = ck_side_bytes(format);
   uint8_t *sides = panel + cols / 32 * quant_bytes, *scales = sides + cols / 32 * side_bytes;
   uint8_t *minima = scales + count * 32;
+  size_t block_bytes = file_block_bytes(format);
   for (size_t row = 0; row < row_count; row++) {
     for (size_t i = 0; i < count; i++) {
       ck_unpacked parts;
-      ck_unpack_block(format, rows + row * row_bytes + i * (row_bytes / count), &parts);
+      ck_unpack_block(format, rows + row * row_bytes + i * block_bytes, &parts);
       memcpy(scales + (i * 16 + row) * 2, &parts.scale, 2);
       if (ck_has_minimum(format)) memcpy(minima + (i * 16 + row) * 2, &parts.minimum, 2);
       for (size_t block = 0; block < together; block++) {

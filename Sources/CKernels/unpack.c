@@ -7,8 +7,10 @@ static uint16_t load16(const uint8_t *p) {
   return value;
 }
 
-/// 2 * stride weights: the low halves of `stride` bytes, then the high halves.
-static void nibbles(uint8_t *q, const uint8_t *bytes, size_t stride) {
+/// 2 * stride weights: the low halves of `stride` bytes, then the high halves. Inlined, so that the
+/// stride is known: models are loaded through here.
+static inline __attribute__((always_inline)) void nibbles(uint8_t *q, const uint8_t *bytes,
+                                                          size_t stride) {
   for (size_t i = 0; i < stride; i++) {
     q[i] = bytes[i] & 15;
     q[i + stride] = bytes[i] >> 4;
