@@ -45,6 +45,7 @@ size_t ck_check_run(size_t index, const ck_kernels *kernels, ck_effort effort, c
   context c = {.kernels = kernels,
                .scalar = ck_kernels_at(0),
                .full = effort == ck_effort_full,
+               .formats = UINT32_MAX,
                .random = index + 1,
                .text = text,
                .capacity = capacity};

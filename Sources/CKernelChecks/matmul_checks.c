@@ -2,46 +2,12 @@
 #pragma STDC FP_CONTRACT OFF
 #include "support.h"
 
-static bool is_quantized(ck_format format) { return format >= ck_format_q8_0; }
-
 /// A matrix as the file holds it and repacked.
 typedef struct matrix {
   ck_format format;
   size_t rows, cols;
   uint8_t *file, *panels;
 } matrix;
-
-static void store_half(uint8_t *p, uint16_t half) { memcpy(p, &half, 2); }
-
-/// Subnormal to 1, either sign.
-static uint16_t random_scale(context *c) {
-  uint16_t exponent = (uint16_t)random_below(c, 16);
-  return (uint16_t)((random_bits(c) & 0x83ff) | exponent << 10);
-}
-
-static void fill_row(context *c, ck_format format, uint8_t *row, size_t cols) {
-  size_t count = ck_row_bytes(format, cols);
-  for (size_t i = 0; i < count; i++) row[i] = (uint8_t)random_bits(c);
-  if (is_quantized(format)) {
-    size_t block_bytes = ck_row_bytes(format, 32);
-    for (size_t at = 0; at < count; at += block_bytes) {
-      store_half(row + at, random_scale(c));
-      if (format == ck_format_q4_1) store_half(row + at + 2, random_scale(c));
-    }
-    return;
-  }
-  for (size_t k = 0; k < cols; k++) {
-    if (format == ck_format_f16) {
-      uint16_t half = (uint16_t)random_bits(c);
-      store_half(row + 2 * k, (half & 0x7c00) == 0x7c00 ? half & 0xbfff : half);
-    } else {
-      float value = random_float(c);
-      uint32_t bits = bits_of(value);
-      if (format == ck_format_f32) memcpy(row + 4 * k, &bits, 4);
-      if (format == ck_format_bf16) store_half(row + 2 * k, (uint16_t)(bits >> 16));
-    }
-  }
-}
 
 static void repack(matrix *m) {
   size_t row_bytes = ck_row_bytes(m->format, m->cols);
@@ -66,7 +32,7 @@ static ck_tile new_tile(context *c, const matrix *m, size_t count) {
   return (ck_tile){.q = bytes(c, blocks * count * 32, 3),
                    .d = floats(c, blocks * count, 1),
                    .s = floats(c, blocks * count, 3),
-                   .sum = (int32_t *)floats(c, blocks * count, 1),
+                   .sums = (int32_t *)floats(c, blocks * count * ck_sum_kind_count, 1),
                    .f = floats(c, blocks > 0 ? 0 : m->cols * count, 1),
                    .count = count};
 }
@@ -88,11 +54,14 @@ static void multiply(const ck_kernels *kernels, const matrix *m, float *out, siz
                                 tile);
 }
 
-/// Activations with a block of zeros now and then.
+/// Activations with a block of zeros now and then, or one of equal magnitudes: the largest sums.
 static void fill_activations(context *c, float *x, size_t count) {
   fill_random(c, x, count);
-  for (size_t i = 0; i + 32 <= count; i += 32)
-    if (random_below(c, 8) == 0) memset(x + i, 0, 32 * sizeof *x);
+  for (size_t i = 0; i + 32 <= count; i += 32) {
+    size_t kind = random_below(c, 8);
+    for (size_t k = 0; k < 32 && kind < 3; k++)
+      x[i + k] = kind == 0 ? 0.0f : kind == 1 ? 3.0f : -0.5f;
+  }
 }
 
 // MARK: identity
@@ -142,15 +111,19 @@ static void check_columns_of(context *c, ck_format format, size_t rows, size_t c
 
 static const size_t row_counts[] = {1, 15, 16, 17, 33, 70};
 static const size_t block_cols[] = {32, 64, 96, 288};
+static const size_t large_block_cols[] = {256, 512, 768};
 static const size_t float_cols[] = {1, 2, 3, 31, 33, 100};
 
 static size_t cols_at(ck_format format, size_t index) {
+  if (ck_block_weights(format) == 256)
+    return index < LENGTH(large_block_cols) ? large_block_cols[index] : 0;
   if (is_quantized(format)) return index < LENGTH(block_cols) ? block_cols[index] : 0;
   return index < LENGTH(float_cols) ? float_cols[index] : 0;
 }
 
 void check_matmul_columns(context *c) {
   for (ck_format format = 0; format < ck_format_count; format++) {
+    if (!goes_through(c, format)) continue;
     for (size_t r = 0; r < LENGTH(row_counts); r++) {
       for (size_t k = 0; cols_at(format, k) > 0; k++) {
         if (!c->full && (r + k) % 2 != 0) continue;
@@ -188,6 +161,7 @@ static void check_oracle_of(context *c, ck_format format, size_t rows, size_t co
 
 void check_matmul_oracle(context *c) {
   for (ck_format format = 0; format < ck_format_count; format++) {
+    if (!goes_through(c, format)) continue;
     for (size_t r = 0; r < LENGTH(row_counts); r++) {
       for (size_t k = 0; cols_at(format, k) > 0; k++)
         check_oracle_of(c, format, row_counts[r], cols_at(format, k));
@@ -202,12 +176,13 @@ static const float not_finite[] = {NAN, INFINITY, -INFINITY};
 
 /// An activation that is not a number spoils its own column, every row of it, and no other.
 static void check_spoiled_activation(context *c, ck_format format, float value) {
-  size_t rows = 33, cols = 64, count = smaller(3, c->kernels->tile_columns_max);
+  size_t rows = 33, cols = ck_block_weights(format) == 256 ? 512 : 64;
+  size_t count = smaller(3, c->kernels->tile_columns_max), step = cols == 64 ? 7 : 37;
   matrix m = random_matrix(c, format, rows, cols);
   float *x = floats(c, count * cols, 1), *got = floats(c, count * rows, 1);
   float *want = floats(c, count * rows, 0);
   for (size_t spoiled = 0; spoiled < count; spoiled++) {
-    for (size_t k = 0; k < cols; k += 7) {
+    for (size_t k = 0; k < cols; k += step) {
       set_case(c, "%s, activation %zu of column %zu is %g", format_name(format), k, spoiled,
                (double)value);
       size_t kept = c->block_count;
@@ -233,7 +208,8 @@ static void check_spoiled_activation(context *c, ck_format format, float value) 
 
 /// A weight that is not a number spoils its own row; all else stays equal to the definition.
 static void check_spoiled_weight(context *c, ck_format format, uint32_t bits) {
-  size_t rows = 33, cols = 64, count = c->kernels->tile_columns_max;
+  size_t rows = 33, cols = ck_block_weights(format) == 256 ? 512 : 64;
+  size_t count = c->kernels->tile_columns_max;
   float *x = floats(c, count * cols, 1), *got = floats(c, count * rows, 1);
   float *want = floats(c, count * rows, 0);
   matrix m = random_matrix(c, format, rows, cols);
@@ -245,7 +221,8 @@ static void check_spoiled_weight(context *c, ck_format format, uint32_t bits) {
     // The first weight, or the first block's scale; in row 4, 12, ... the minimum where there is
     // one.
     uint8_t *place = m.file + row * ck_row_bytes(format, cols);
-    if (format == ck_format_q4_1 && row % 8 == 4) place += 2;
+    bool in_minimum = row % 8 == 4 && half_offset(format, true) != SIZE_MAX;
+    if (is_quantized(format)) place += half_offset(format, in_minimum);
     if (format == ck_format_f32) memcpy(place, &bits, 4);
     if (format == ck_format_bf16) store_half(place, (uint16_t)(bits >> 16));
     if (format == ck_format_f16 || is_quantized(format))
@@ -267,6 +244,7 @@ static void check_spoiled_weight(context *c, ck_format format, uint32_t bits) {
 
 void check_matmul_not_finite(context *c) {
   for (ck_format format = 0; format < ck_format_count; format++) {
+    if (!goes_through(c, format)) continue;
     for (size_t i = 0; i < LENGTH(not_finite); i++) {
       check_spoiled_activation(c, format, not_finite[i]);
       check_spoiled_weight(c, format, bits_of(not_finite[i]));

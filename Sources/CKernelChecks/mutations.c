@@ -12,6 +12,16 @@ static void quantize(const float *x, size_t cols, const ck_tile *tile, size_t co
   if (tile->count == 3) tile->q[last * 32 + 31] ^= 1;
 }
 
+/// The sums of the two halves trade places.
+static void quantize_halves(const float *x, size_t cols, const ck_tile *tile, size_t column) {
+  definition()->quantize(x, cols, tile, column);
+  int32_t *first = tile->sums + ck_sum_first_minus_32 * tile->count + column;
+  int32_t *second = tile->sums + ck_sum_second_minus_32 * tile->count + column;
+  int32_t kept = *first;
+  *first = *second;
+  *second = kept;
+}
+
 /// Wrong in the last row of the last column when a tile holds three.
 #define MATMUL(suffix)                                                                         \
   static void matmul_##suffix(float *out, size_t out_stride, const uint8_t *panels,            \
@@ -27,6 +37,14 @@ MATMUL(bf16)
 MATMUL(q8_0)
 MATMUL(q4_0)
 MATMUL(q4_1)
+MATMUL(q5_0)
+MATMUL(q5_1)
+MATMUL(q2_k)
+MATMUL(q3_k)
+MATMUL(q4_k)
+MATMUL(q5_k)
+MATMUL(q6_k)
+MATMUL(iq4_nl)
 
 /// One row too many.
 static void matmul_overrun(float *out, size_t out_stride, const uint8_t *panels,
@@ -141,6 +159,15 @@ static const mutation mutations[] = {
     {"q8_0", check_matmul_columns, {.matmul = {[ck_format_q8_0] = matmul_q8_0}}},
     {"q4_0", check_matmul_columns, {.matmul = {[ck_format_q4_0] = matmul_q4_0}}},
     {"q4_1", check_matmul_columns, {.matmul = {[ck_format_q4_1] = matmul_q4_1}}},
+    {"q5_0", check_matmul_columns, {.matmul = {[ck_format_q5_0] = matmul_q5_0}}},
+    {"q5_1", check_matmul_columns, {.matmul = {[ck_format_q5_1] = matmul_q5_1}}},
+    {"q2_k", check_matmul_columns, {.matmul = {[ck_format_q2_k] = matmul_q2_k}}},
+    {"q3_k", check_matmul_columns, {.matmul = {[ck_format_q3_k] = matmul_q3_k}}},
+    {"q4_k", check_matmul_columns, {.matmul = {[ck_format_q4_k] = matmul_q4_k}}},
+    {"q5_k", check_matmul_columns, {.matmul = {[ck_format_q5_k] = matmul_q5_k}}},
+    {"q6_k", check_matmul_columns, {.matmul = {[ck_format_q6_k] = matmul_q6_k}}},
+    {"iq4_nl", check_matmul_columns, {.matmul = {[ck_format_iq4_nl] = matmul_iq4_nl}}},
+    {"sums of halves", check_quantize, {.quantize = quantize_halves}},
     {"overrun", check_matmul_columns, {.matmul = {[ck_format_f32] = matmul_overrun}}},
     {"rms_norm", check_rms_norm, {.rms_norm = rms_norm}},
     {"rope_adjacent", check_rope_adjacent, {.rope_adjacent = rope_adjacent}},
@@ -181,12 +208,21 @@ static ck_kernels with_faults(const ck_kernels *faults) {
   return table;
 }
 
+/// The formats whose products are wrong: going through the others would only take time.
+static uint32_t faulty_formats(const ck_kernels *faults) {
+  uint32_t formats = 0;
+  for (size_t format = 0; format < ck_format_count; format++)
+    if (faults->matmul[format] != NULL) formats |= 1u << format;
+  return formats;
+}
+
 void check_mutations(context *c) {
   for (size_t i = 0; i < LENGTH(mutations); i++) {
     char text[2000] = "";
     ck_kernels table = with_faults(&mutations[i].faults);
     context inner = {.kernels = &table,
                      .scalar = c->scalar,
+                     .formats = faulty_formats(&mutations[i].faults),
                      .random = i + 1,
                      .text = text,
                      .capacity = sizeof text};

@@ -61,18 +61,35 @@ static pattern *const patterns[] = {
     all_largest,   any_magnitude, ties,      ordinary, with_nan,      with_infinity,
     with_minus_infinity, with_both};
 
+/// Where a tile keeps the sums of kind `kind` of block and column `at` = block * count + column.
+static size_t sum_index(const ck_tile *tile, size_t at, size_t kind) {
+  return (at / tile->count * ck_sum_kind_count + kind) * tile->count + at % tile->count;
+}
+
 /// What the header promises of one block, whatever the definition does.
 static void check_promises(context *c, const float *x, const ck_tile *tile, size_t at) {
   const int8_t *q = tile->q + at * 32;
   float d = tile->d[at], s = tile->s[at];
   bool finite = true;
-  int32_t sum = 0;
+  int32_t halves[2] = {0, 0};
   for (size_t i = 0; i < 32; i++) {
     if (!(fabsf(x[i]) <= FLT_MAX)) finite = false;
     if (q[i] < -127) fail(c, "q[%zu] is %d", i, q[i]);
-    sum += q[i];
+    halves[i / 16] += q[i];
   }
-  if (sum != tile->sum[at]) fail(c, "sum is %d, not %d", tile->sum[at], sum);
+  int32_t sum = halves[0] + halves[1];
+  int32_t want[ck_sum_kind_count] = {
+      [ck_sum_minus_8] = -8 * sum,
+      [ck_sum_minus_16] = -16 * sum,
+      [ck_sum_minus_128] = -128 * sum,
+      [ck_sum_first_minus_32] = -32 * halves[0],
+      [ck_sum_second_minus_32] = -32 * halves[1],
+      [ck_sum_halves] = halves[1] * 65536 + (halves[0] & 0xffff),
+  };
+  for (size_t kind = 0; kind < ck_sum_kind_count; kind++) {
+    int32_t got = tile->sums[sum_index(tile, at, kind)];
+    if (got != want[kind]) fail(c, "sum of kind %zu is %d, not %d", kind, got, want[kind]);
+  }
   if (!finite) {
     for (size_t i = 0; i < 32; i++)
       if (q[i] != 0) fail(c, "q[%zu] is %d beside a NaN or an infinity", i, q[i]);
@@ -91,15 +108,15 @@ static void check_promises(context *c, const float *x, const ck_tile *tile, size
 static void check_column(context *c, const float *x, size_t blocks, size_t count, size_t column) {
   size_t kept = c->block_count, all = blocks * count;
   ck_tile got = {bytes(c, all * 32, 3), floats(c, all, 1), floats(c, all, 1),
-                 (int32_t *)floats(c, all, 1), floats(c, 0, 0), count};
+                 (int32_t *)floats(c, all * ck_sum_kind_count, 1), floats(c, 0, 0), count};
   ck_tile want = {bytes(c, all * 32, 0), floats(c, all, 0), floats(c, all, 0),
-                  (int32_t *)floats(c, all, 0), got.f, count};
+                  (int32_t *)floats(c, all * ck_sum_kind_count, 0), got.f, count};
   const ck_tile *both[] = {&got, &want};
   for (size_t t = 0; t < 2; t++) {
     memset(both[t]->q, 0x55, all * 32);
     memset(both[t]->d, 0x55, all * 4);
     memset(both[t]->s, 0x55, all * 4);
-    memset(both[t]->sum, 0x55, all * 4);
+    memset(both[t]->sums, 0x55, all * ck_sum_kind_count * 4);
   }
   c->kernels->quantize(x, blocks * 32, &got, column);
   c->scalar->quantize(x, blocks * 32, &want, column);
@@ -108,8 +125,10 @@ static void check_column(context *c, const float *x, size_t blocks, size_t count
     fail(c, "q[%zu] is %d, not %d", i, got.q[i], want.q[i]);
     break;
   }
-  for (size_t i = 0; i < all; i++)
-    if (got.sum[i] != want.sum[i]) fail(c, "sum[%zu] is %d, not %d", i, got.sum[i], want.sum[i]);
+  for (size_t i = 0; i < all * ck_sum_kind_count; i++) {
+    if (got.sums[i] != want.sums[i])
+      fail(c, "sums[%zu] is %d, not %d", i, got.sums[i], want.sums[i]);
+  }
   expect_same(c, "d", got.d, want.d, all);
   expect_same(c, "s", got.s, want.s, all);
   for (size_t block = 0; block < blocks; block++)

@@ -15,6 +15,7 @@ typedef struct context {
   const ck_kernels *kernels;  ///< The table under test.
   const ck_kernels *scalar;   ///< The definition.
   bool full;
+  uint32_t formats;  ///< Bit `format` set: checks of products go through it.
   uint64_t random;
   size_t failures;
   char *text;
@@ -25,6 +26,10 @@ typedef struct context {
 } context;
 
 const char *format_name(ck_format format);
+
+static inline bool goes_through(const context *c, ck_format format) {
+  return c->formats >> format & 1;
+}
 
 /// Names the case that later failures belong to.
 __attribute__((format(printf, 2, 3))) void set_case(context *c, const char *format, ...);
@@ -55,6 +60,15 @@ float random_unit(context *c);
 /// Magnitudes from 2^-8 to 2^8.
 float random_float(context *c);
 void fill_random(context *c, float *x, size_t count);
+
+// MARK: rows of weights
+
+bool is_quantized(ck_format format);
+/// Where in a block of the file its scale or its minimum is, a half; SIZE_MAX where there is none.
+size_t half_offset(ck_format format, bool minimum);
+void store_half(uint8_t *p, uint16_t half);
+/// A row of the file: any bits but NaN and infinities; scales of quantised formats up to 1.
+void fill_row(context *c, ck_format format, uint8_t *row, size_t cols);
 
 // MARK: comparison
 

@@ -104,23 +104,61 @@ OP words words_load(const uint8_t *p) {
   return words_of(_mm256_loadu_si256((const __m256i *)p),
                   _mm256_loadu_si256((const __m256i *)(p + 32)));
 }
-OP __m256i low4(__m256i x) { return _mm256_and_si256(x, _mm256_set1_epi8(15)); }
-OP words words_low4(words w) { return words_of(low4(w.a), low4(w.b)); }
-OP words words_high4(words w) {
-  return words_of(low4(_mm256_srli_epi16(w.a, 4)), low4(_mm256_srli_epi16(w.b, 4)));
+OP words words_or(words x, words y) {
+  return words_of(_mm256_or_si256(x.a, y.a), _mm256_or_si256(x.b, y.b));
+}
+OP __m256i field8(__m256i w, int shift, int mask) {
+  __m256i moved = shift >= 0 ? _mm256_srli_epi16(w, shift) : _mm256_slli_epi16(w, -shift);
+  return _mm256_and_si256(moved, _mm256_set1_epi8((char)mask));
+}
+OP words words_field(words w, int shift, int mask) {
+  return words_of(field8(w.a, shift, mask), field8(w.b, shift, mask));
 }
 OP words words_signed(words w) { return w; }
+OP words words_nonlinear(words w) {
+  __m256i table = _mm256_broadcastsi128_si256(_mm_setr_epi8(CK_NONLINEAR_VALUES));
+  return words_of(_mm256_shuffle_epi8(table, w.a), _mm256_shuffle_epi8(table, w.b));
+}
 
 OP sums sums_set1(int32_t x) { return words_of(_mm256_set1_epi32(x), _mm256_set1_epi32(x)); }
 OP sums sums_zero(void) { return sums_set1(0); }
 OP sums sums_add(sums x, sums y) {
   return words_of(_mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b));
 }
-OP sums sums_start_signed(int32_t total) {
-  (void)total;
+OP sums sums_load_u8(const uint8_t *p) {
+  return words_of(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)),
+                  _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(p + 8))));
+}
+OP sums sums_load_s8(const uint8_t *p) {
+  return words_of(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)),
+                  _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(p + 8))));
+}
+OP sums sums_low4(sums x) {
+  __m256i mask = _mm256_set1_epi32(15);
+  return words_of(_mm256_and_si256(x.a, mask), _mm256_and_si256(x.b, mask));
+}
+OP sums sums_high4(sums x) {
+  return words_of(_mm256_srli_epi32(x.a, 4), _mm256_srli_epi32(x.b, 4));
+}
+/// Two numbers of 16 bits side by side.
+OP __m256i join16(__m256i low, __m256i high) {
+  return _mm256_or_si256(low, _mm256_slli_epi32(high, 16));
+}
+OP sums sums_pair_dot(sums x, sums y, int32_t pair) {
+  __m256i both = _mm256_set1_epi32(pair);
+  return words_of(_mm256_madd_epi16(join16(x.a, y.a), both),
+                  _mm256_madd_epi16(join16(x.b, y.b), both));
+}
+/// Two bytes are multiplied at once: products below 256 do not carry.
+OP words words_scaled(words w, sums x) {
+  return words_of(_mm256_mullo_epi16(w.a, join16(x.a, x.a)),
+                  _mm256_mullo_epi16(w.b, join16(x.b, x.b)));
+}
+OP sums sums_start_signed(const int32_t *minus_128) {
+  (void)minus_128;
   return sums_zero();
 }
-/// Pairs of products fit 16 bits: 15 * 127 * 2 for nibbles, 128 * 127 * 2 for signed bytes.
+/// Pairs of products fit 16 bits: 63 * 127 * 2 for small weights, 128 * 127 * 2 for signed bytes.
 OP __m256i dot8(__m256i acc, __m256i magnitudes, __m256i x) {
   __m256i pairs = _mm256_maddubs_epi16(magnitudes, x);
   return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
@@ -130,7 +168,7 @@ OP __m256i broadcast4(const int8_t *x) {
   memcpy(&four, x, 4);
   return _mm256_set1_epi32(four);
 }
-OP sums sums_dot_nibbles(sums acc, words w, const int8_t *x) {
+OP sums sums_dot_small(sums acc, words w, const int8_t *x) {
   __m256i four = broadcast4(x);
   return words_of(dot8(acc.a, w.a, four), dot8(acc.b, w.b, four));
 }
@@ -145,17 +183,16 @@ OP lanes sums_to_lanes(sums x) {
   return lanes_of(_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b));
 }
 
-OP int32_t quantize_block(int8_t *q, lanes low, lanes high) {
-  int32_t rounded[32], sum = 0;
+OP void quantize_block(int8_t *q, lanes low, lanes high, int32_t sums[2]) {
+  int32_t rounded[32];
   _mm256_storeu_si256((__m256i *)rounded, _mm256_cvtps_epi32(low.a));
   _mm256_storeu_si256((__m256i *)(rounded + 8), _mm256_cvtps_epi32(low.b));
   _mm256_storeu_si256((__m256i *)(rounded + 16), _mm256_cvtps_epi32(high.a));
   _mm256_storeu_si256((__m256i *)(rounded + 24), _mm256_cvtps_epi32(high.b));
   for (int i = 0; i < 32; i++) {
     q[i] = (int8_t)rounded[i];
-    sum += rounded[i];
+    sums[i / 16] += rounded[i];
   }
-  return sum;
 }
 
 #include "simd_kernels.h"

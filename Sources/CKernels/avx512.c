@@ -88,30 +88,52 @@ OP uint32_t lanes_greater_mask(lanes a, float threshold) {
 }
 
 OP words words_load(const uint8_t *p) { return _mm512_loadu_si512(p); }
-OP words words_low4(words w) { return _mm512_and_si512(w, _mm512_set1_epi8(15)); }
-OP words words_high4(words w) {
-  return _mm512_and_si512(_mm512_srli_epi16(w, 4), _mm512_set1_epi8(15));
+OP words words_or(words a, words b) { return _mm512_or_si512(a, b); }
+OP words words_field(words w, int shift, int mask) {
+  words moved = shift >= 0 ? _mm512_srli_epi16(w, (unsigned)shift)
+                           : _mm512_slli_epi16(w, (unsigned)-shift);
+  return _mm512_and_si512(moved, _mm512_set1_epi8((char)mask));
 }
 /// The dot instruction takes unsigned weights: shifted by 128, undone in sums_start_signed.
 OP words words_signed(words w) { return _mm512_xor_si512(w, _mm512_set1_epi8(-128)); }
+OP words words_nonlinear(words w) {
+  __m512i table = _mm512_broadcast_i32x4(_mm_setr_epi8(CK_NONLINEAR_VALUES));
+  return _mm512_shuffle_epi8(words_signed(table), w);
+}
 
 OP sums sums_zero(void) { return _mm512_setzero_si512(); }
 OP sums sums_set1(int32_t x) { return _mm512_set1_epi32(x); }
 OP sums sums_add(sums a, sums b) { return _mm512_add_epi32(a, b); }
-OP sums sums_start_signed(int32_t total) { return _mm512_set1_epi32(-128 * total); }
-OP sums sums_dot_nibbles(sums acc, words w, const int8_t *x) {
+OP sums sums_load_u8(const uint8_t *p) {
+  return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p));
+}
+OP sums sums_load_s8(const uint8_t *p) {
+  return _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p));
+}
+OP sums sums_low4(sums x) { return _mm512_and_si512(x, _mm512_set1_epi32(15)); }
+OP sums sums_high4(sums x) { return _mm512_srli_epi32(x, 4); }
+/// Two numbers of 16 bits side by side.
+OP sums join16(sums low, sums high) { return _mm512_or_si512(low, _mm512_slli_epi32(high, 16)); }
+OP sums sums_pair_dot(sums a, sums b, int32_t pair) {
+  return _mm512_madd_epi16(join16(a, b), _mm512_set1_epi32(pair));
+}
+/// Two bytes are multiplied at once: products below 256 do not carry.
+OP words words_scaled(words w, sums x) { return _mm512_mullo_epi16(w, join16(x, x)); }
+OP sums sums_start_signed(const int32_t *minus_128) { return _mm512_set1_epi32(*minus_128); }
+OP sums sums_dot_small(sums acc, words w, const int8_t *x) {
   int32_t four;
   memcpy(&four, x, 4);
   return _mm512_dpbusd_epi32(acc, w, _mm512_set1_epi32(four));
 }
-OP sums sums_dot_signed(sums acc, words w, const int8_t *x) { return sums_dot_nibbles(acc, w, x); }
+OP sums sums_dot_signed(sums acc, words w, const int8_t *x) { return sums_dot_small(acc, w, x); }
 OP lanes sums_to_lanes(sums a) { return _mm512_cvtepi32_ps(a); }
 
-OP int32_t quantize_block(int8_t *q, lanes low, lanes high) {
+OP void quantize_block(int8_t *q, lanes low, lanes high, int32_t sums[2]) {
   __m512i a = _mm512_cvtps_epi32(low), b = _mm512_cvtps_epi32(high);
   _mm_storeu_si128((__m128i *)q, _mm512_cvtepi32_epi8(a));
   _mm_storeu_si128((__m128i *)(q + 16), _mm512_cvtepi32_epi8(b));
-  return _mm512_reduce_add_epi32(_mm512_add_epi32(a, b));
+  sums[0] = _mm512_reduce_add_epi32(a);
+  sums[1] = _mm512_reduce_add_epi32(b);
 }
 
 #include "simd_kernels.h"

@@ -15,10 +15,98 @@ extern const ck_kernels ck_avx512;
 extern const ck_kernels ck_neon;
 #endif
 
-// A panel keeps the parts of all its blocks apart so that every 64-byte load is aligned:
-// quants [blocks][...], then scales f16 [blocks][16], then minima f16 [blocks][16].
+// A panel of a quantised matrix keeps the parts of all its blocks apart so that every 64-byte load
+// is aligned. For 16 rows and blocks of 32 weights, in this order:
+//   quants   [cols / 32][ck_quant_bytes]
+//   side     [cols / 32][ck_side_bytes]: the small scales of formats with blocks of 256
+//   scales   f16 [cols / block length][16]
+//   minima   f16 [cols / block length][16], where ck_has_minimum
+// Quants are lines of 64 bytes. Byte 4 * row + k % 4 of a line holds weights k of one row. Group i
+// are the weights k = 4 i ... 4 i + 3, i < 8.
+//   8 bits:  8 lines, line i = group i
+//   4 bits:  4 lines, line i = group i in the low half, group i + 4 in the high half
+//   2 bits:  2 lines, group i in line i / 4 at bit 2 (i % 4)
+//   1 bit:   1 line, group i at bit i
+// and weights of 3, 5 or 6 bits have the lines of their low 2, 4 or 4 bits first, then those of the
+// 1, 1 or 2 bits above.
+// Side of a block:
+//   Q4_K, Q5_K  scale [16], minimum [16], six bits each
+//   Q3_K, Q6_K  signed scale [2][16] of the first and of the last 16 weights
+//   Q2_K        scale in the low half, minimum in the high half: [2][16]
 static inline size_t ck_quant_bytes(ck_format format) {
-  return format == ck_format_q8_0 ? 512 : 256;
+  switch (format) {
+    case ck_format_f32:
+    case ck_format_f16:
+    case ck_format_bf16: return 0;
+    case ck_format_q8_0: return 512;
+    case ck_format_q4_0:
+    case ck_format_q4_1:
+    case ck_format_q4_k:
+    case ck_format_iq4_nl: return 256;
+    case ck_format_q5_0:
+    case ck_format_q5_1:
+    case ck_format_q5_k: return 256 + 64;
+    case ck_format_q6_k: return 256 + 128;
+    case ck_format_q3_k: return 128 + 64;
+    case ck_format_q2_k: return 128;
+  }
+  return 0;
+}
+
+/// Blocks of 256 weights, cut into parts with small scales of their own.
+static inline bool ck_has_parts(ck_format format) {
+  return format >= ck_format_q2_k && format <= ck_format_q6_k;
+}
+
+/// Parts of 16 weights rather than 32.
+static inline bool ck_has_halves(ck_format format) {
+  return format == ck_format_q2_k || format == ck_format_q3_k || format == ck_format_q6_k;
+}
+
+static inline bool ck_has_minimum(ck_format format) {
+  return format == ck_format_q4_1 || format == ck_format_q5_1 || format == ck_format_q2_k ||
+         format == ck_format_q4_k || format == ck_format_q5_k;
+}
+
+/// What is subtracted from a stored weight.
+static inline int32_t ck_offset(ck_format format) {
+  return format == ck_format_q4_0   ? 8
+         : format == ck_format_q5_0 ? 16
+         : format == ck_format_q3_k ? 4
+         : format == ck_format_q6_k ? 32
+                                    : 0;
+}
+
+static inline size_t ck_side_bytes(ck_format format) { return ck_has_parts(format) ? 32 : 0; }
+
+/// Blocks of 32 that share a scale.
+static inline size_t ck_blocks_per_scale(ck_format format) { return ck_has_parts(format) ? 8 : 1; }
+
+/// The sixteen weights of IQ4_NL.
+#define CK_NONLINEAR_VALUES \
+  -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113
+
+/// One block of a quantised row in parts.
+typedef struct ck_unpacked {
+  uint8_t q[256];        ///< As stored: before the offset, the table or the sign.
+  uint8_t scales[16];    ///< Of each part; Q3_K and Q6_K: int8.
+  uint8_t minima[16];    ///< Of each part.
+  uint16_t scale, minimum;  ///< Halves.
+} ck_unpacked;
+
+/// Takes one block of the file apart; `format` is quantised.
+void ck_unpack_block(ck_format format, const uint8_t *block, ck_unpacked *parts);
+
+static inline void ck_store_sums(const ck_tile *tile, size_t block, size_t column, int32_t first,
+                                 int32_t last) {
+  int32_t *sums = tile->sums + block * ck_sum_kind_count * tile->count + column;
+  int32_t sum = first + last;
+  sums[ck_sum_minus_8 * tile->count] = -8 * sum;
+  sums[ck_sum_minus_16 * tile->count] = -16 * sum;
+  sums[ck_sum_minus_128 * tile->count] = -128 * sum;
+  sums[ck_sum_first_minus_32 * tile->count] = -32 * first;
+  sums[ck_sum_second_minus_32 * tile->count] = -32 * last;
+  sums[ck_sum_halves * tile->count] = (int32_t)((uint32_t)last << 16 | ((uint32_t)first & 0xffffu));
 }
 
 static inline float ck_bits_float(uint32_t bits) {
@@ -60,6 +148,11 @@ static inline uint16_t ck_float_to_half(float value) {
 static inline float ck_bfloat_to_float(uint16_t value) {
   return ck_bits_float((uint32_t)value << 16);
 }
+
+/// The products of a table, in the order of ck_format.
+#define CK_MATMULS                                                                             \
+  {matmul_f32,  matmul_f16,  matmul_bf16, matmul_q8_0, matmul_q4_0, matmul_q4_1, matmul_q5_0,  \
+   matmul_q5_1, matmul_q2_k, matmul_q3_k, matmul_q4_k, matmul_q5_k, matmul_q6_k, matmul_iq4_nl}
 
 // exp(x) = 2^n * exp(r), n = round(x / ln 2), |r| <= 0.347. The remainder uses ln 2 in two parts;
 // the polynomial is a minimax fit of degree 6 on that interval (relative error below 2^-23).

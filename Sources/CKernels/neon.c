@@ -119,15 +119,23 @@ OP words words_load(const uint8_t *p) {
   EACH w.v[i] = vreinterpretq_s8_u8(vld1q_u8(p + 16 * i));
   return w;
 }
-OP words words_low4(words w) {
-  EACH w.v[i] = vandq_s8(w.v[i], vdupq_n_s8(15));
-  return w;
+OP words words_or(words x, words y) {
+  EACH x.v[i] = vorrq_s8(x.v[i], y.v[i]);
+  return x;
 }
-OP words words_high4(words w) {
-  EACH w.v[i] = vreinterpretq_s8_u8(vshrq_n_u8(vreinterpretq_u8_s8(w.v[i]), 4));
+OP words words_field(words w, int shift, int mask) {
+  int8x16_t moved = vdupq_n_s8((int8_t)-shift);
+  uint8x16_t bits = vdupq_n_u8((uint8_t)mask);
+  EACH w.v[i] = vreinterpretq_s8_u8(
+      vandq_u8(vshlq_u8(vreinterpretq_u8_s8(w.v[i]), moved), bits));
   return w;
 }
 OP words words_signed(words w) { return w; }
+OP words words_nonlinear(words w) {
+  const int8x16_t table = {CK_NONLINEAR_VALUES};
+  EACH w.v[i] = vqtbl1q_s8(table, vreinterpretq_u8_s8(w.v[i]));
+  return w;
+}
 
 OP sums sums_set1(int32_t x) {
   int32x4_t four = vdupq_n_s32(x);
@@ -138,8 +146,42 @@ OP sums sums_add(sums x, sums y) {
   for (int i = 0; i < 4; i++) x.v[i] = vaddq_s32(x.v[i], y.v[i]);
   return x;
 }
-OP sums sums_start_signed(int32_t total) {
-  (void)total;
+OP sums sums_load_u8(const uint8_t *p) {
+  uint8x16_t bytes = vld1q_u8(p);
+  uint16x8_t low = vmovl_u8(vget_low_u8(bytes)), high = vmovl_u8(vget_high_u8(bytes));
+  return (sums){{vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(low))),
+                 vreinterpretq_s32_u32(vmovl_u16(vget_high_u16(low))),
+                 vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(high))),
+                 vreinterpretq_s32_u32(vmovl_u16(vget_high_u16(high)))}};
+}
+OP sums sums_load_s8(const uint8_t *p) {
+  int8x16_t bytes = vreinterpretq_s8_u8(vld1q_u8(p));
+  int16x8_t low = vmovl_s8(vget_low_s8(bytes)), high = vmovl_s8(vget_high_s8(bytes));
+  return (sums){{vmovl_s16(vget_low_s16(low)), vmovl_s16(vget_high_s16(low)),
+                 vmovl_s16(vget_low_s16(high)), vmovl_s16(vget_high_s16(high))}};
+}
+OP sums sums_low4(sums x) {
+  EACH x.v[i] = vandq_s32(x.v[i], vdupq_n_s32(15));
+  return x;
+}
+OP sums sums_high4(sums x) {
+  EACH x.v[i] = vshrq_n_s32(x.v[i], 4);
+  return x;
+}
+OP sums sums_pair_dot(sums x, sums y, int32_t pair) {
+  int32_t low = (int16_t)pair, high = pair >> 16;
+  EACH x.v[i] = vmlaq_n_s32(vmulq_n_s32(x.v[i], low), y.v[i], high);
+  return x;
+}
+OP words words_scaled(words w, sums x) {
+  EACH {
+    int8x16_t four_times = vreinterpretq_s8_s32(vmulq_n_s32(x.v[i], 0x01010101));
+    w.v[i] = vmulq_s8(w.v[i], four_times);
+  }
+  return w;
+}
+OP sums sums_start_signed(const int32_t *minus_128) {
+  (void)minus_128;
   return sums_zero();
 }
 OP sums sums_dot_signed(sums acc, words w, const int8_t *x) {
@@ -149,8 +191,8 @@ OP sums sums_dot_signed(sums acc, words w, const int8_t *x) {
   EACH acc.v[i] = vdotq_s32(acc.v[i], w.v[i], all);
   return acc;
 }
-/// A nibble is 0 ... 15 as a signed byte too.
-OP sums sums_dot_nibbles(sums acc, words w, const int8_t *x) { return sums_dot_signed(acc, w, x); }
+/// A small weight is the same as a signed byte.
+OP sums sums_dot_small(sums acc, words w, const int8_t *x) { return sums_dot_signed(acc, w, x); }
 OP lanes sums_to_lanes(sums x) {
   lanes r;
   EACH r.v[i] = vcvtq_f32_s32(x.v[i]);
@@ -162,16 +204,16 @@ OP int8x16_t narrow16(const int32x4_t v[4]) {
   int16x8_t high = vcombine_s16(vmovn_s32(v[2]), vmovn_s32(v[3]));
   return vcombine_s8(vmovn_s16(low), vmovn_s16(high));
 }
-OP int32_t quantize_block(int8_t *q, lanes low, lanes high) {
-  int32x4_t a[4], b[4], total = vdupq_n_s32(0);
+OP void quantize_block(int8_t *q, lanes low, lanes high, int32_t sums[2]) {
+  int32x4_t a[4], b[4];
   EACH {
     a[i] = vcvtnq_s32_f32(low.v[i]);
     b[i] = vcvtnq_s32_f32(high.v[i]);
-    total = vaddq_s32(total, vaddq_s32(a[i], b[i]));
   }
   vst1q_s8(q, narrow16(a));
   vst1q_s8(q + 16, narrow16(b));
-  return vaddvq_s32(total);
+  sums[0] = vaddvq_s32(vaddq_s32(vaddq_s32(a[0], a[1]), vaddq_s32(a[2], a[3])));
+  sums[1] = vaddvq_s32(vaddq_s32(vaddq_s32(b[0], b[1]), vaddq_s32(b[2], b[3])));
 }
 
 #include "simd_kernels.h"

@@ -2,30 +2,103 @@
 #pragma STDC FP_CONTRACT OFF
 #include "kernel_table.h"
 
-size_t ck_row_bytes(ck_format format, size_t cols) {
+size_t ck_block_weights(ck_format format) {
+  return format <= ck_format_bf16 ? 1 : ck_has_parts(format) ? 256 : 32;
+}
+
+/// Bytes of one block of the file.
+static size_t file_block_bytes(ck_format format) {
   switch (format) {
-    case ck_format_f32: return cols * 4;
+    case ck_format_f32: return 4;
     case ck_format_f16:
-    case ck_format_bf16: return cols * 2;
-    case ck_format_q8_0: return cols % 32 == 0 ? cols / 32 * 34 : 0;
-    case ck_format_q4_0: return cols % 32 == 0 ? cols / 32 * 18 : 0;
-    case ck_format_q4_1: return cols % 32 == 0 ? cols / 32 * 20 : 0;
+    case ck_format_bf16: return 2;
+    case ck_format_q8_0: return 2 + 32;
+    case ck_format_q4_0:
+    case ck_format_iq4_nl: return 2 + 16;
+    case ck_format_q4_1: return 4 + 16;
+    case ck_format_q5_0: return 2 + 4 + 16;
+    case ck_format_q5_1: return 4 + 4 + 16;
+    case ck_format_q2_k: return 16 + 64 + 4;
+    case ck_format_q3_k: return 32 + 64 + 12 + 2;
+    case ck_format_q4_k: return 4 + 12 + 128;
+    case ck_format_q5_k: return 4 + 12 + 32 + 128;
+    case ck_format_q6_k: return 128 + 64 + 16 + 2;
   }
   return 0;
+}
+
+size_t ck_row_bytes(ck_format format, size_t cols) {
+  size_t weights = ck_block_weights(format);
+  return cols % weights == 0 ? cols / weights * file_block_bytes(format) : 0;
 }
 
 static size_t whole_lines(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 size_t ck_panel_bytes(ck_format format, size_t cols) {
-  switch (format) {
-    case ck_format_f32: return cols * 64;
-    case ck_format_f16:
-    case ck_format_bf16: return whole_lines(cols * 32);
-    case ck_format_q8_0: return cols % 32 == 0 ? whole_lines(cols / 32 * (512 + 32)) : 0;
-    case ck_format_q4_0: return cols % 32 == 0 ? whole_lines(cols / 32 * (256 + 32)) : 0;
-    case ck_format_q4_1: return cols % 32 == 0 ? whole_lines(cols / 32 * (256 + 64)) : 0;
+  if (format == ck_format_f32) return cols * 64;
+  if (format <= ck_format_bf16) return whole_lines(cols * 32);
+  size_t weights = ck_block_weights(format);
+  if (cols % weights != 0) return 0;
+  return whole_lines(cols / 32 * (ck_quant_bytes(format) + ck_side_bytes(format)) +
+                     cols / weights * (ck_has_minimum(format) ? 64 : 32));
+}
+
+// Four weights of one row at a time, a byte each.
+static uint32_t load_group(const uint8_t *q) {
+  uint32_t group;
+  memcpy(&group, q, 4);
+  return group;
+}
+static void store_group(uint8_t *line, size_t row, uint32_t group) {
+  memcpy(line + 4 * row, &group, 4);
+}
+
+/// 32 weights of one row into the lines of their block.
+static void pack_quants(ck_format format, uint8_t *lines, size_t row, const uint8_t q[32]) {
+  uint32_t groups[8], ones = 0x01010101u, bits = 0, pairs[2] = {0, 0}, tops[2] = {0, 0};
+  for (size_t i = 0; i < 8; i++) groups[i] = load_group(q + 4 * i);
+  if (format == ck_format_q8_0) {
+    for (size_t i = 0; i < 8; i++) store_group(lines + 64 * i, row, groups[i]);
+    return;
   }
-  return 0;
+  bool is_narrow = format == ck_format_q2_k || format == ck_format_q3_k;
+  bool has_more = ck_quant_bytes(format) > 256;
+  for (size_t i = 0; i < 8 && (is_narrow || has_more); i++) {
+    bits |= (groups[i] >> (is_narrow ? 2 : 4) & ones) << i;
+    pairs[i / 4] |= (groups[i] & 3 * ones) << 2 * (i % 4);
+    tops[i / 4] |= (groups[i] >> 4 & 3 * ones) << 2 * (i % 4);
+  }
+  if (is_narrow) {
+    store_group(lines, row, pairs[0]);
+    store_group(lines + 64, row, pairs[1]);
+    if (format == ck_format_q3_k) store_group(lines + 128, row, bits);
+    return;
+  }
+  for (size_t i = 0; i < 4; i++) {
+    uint32_t low = groups[i] & 15 * ones, high = groups[i + 4] & 15 * ones;
+    store_group(lines + 64 * i, row, low | high << 4);
+  }
+  if (format == ck_format_q6_k) {
+    store_group(lines + 256, row, tops[0]);
+    store_group(lines + 320, row, tops[1]);
+  } else if (has_more) {
+    store_group(lines + 256, row, bits);
+  }
+}
+
+/// The small scales of 32 weights of one row.
+static void pack_side(ck_format format, uint8_t *side, size_t row, const ck_unpacked *parts,
+                      size_t block) {
+  if (!ck_has_halves(format)) {
+    side[row] = parts->scales[block];
+    side[16 + row] = parts->minima[block];
+    return;
+  }
+  for (size_t half = 0; half < 2; half++) {
+    uint8_t scale = parts->scales[2 * block + half], minimum = parts->minima[2 * block + half];
+    side[16 * half + row] =
+        format == ck_format_q2_k ? (uint8_t)(scale | minimum << 4) : scale;
+  }
 }
 
 void ck_repack_panel(ck_format format, uint8_t *panel, const uint8_t *rows, size_t row_count,
@@ -39,18 +112,22 @@ void ck_repack_panel(ck_format format, uint8_t *panel, const uint8_t *rows, size
         memcpy(panel + (k * 16 + row) * width, rows + row * row_bytes + k * width, width);
     return;
   }
-  size_t blocks = cols / 32, quant_bytes = ck_quant_bytes(format);
-  size_t block_bytes = row_bytes / blocks;
-  uint8_t *scales = panel + blocks * quant_bytes;
-  uint8_t *minima = scales + blocks * 32;
-  size_t head = format == ck_format_q4_1 ? 4 : 2;
+  size_t together = ck_blocks_per_scale(format), count = cols / 32 / together;
+  size_t quant_bytes = ck_quant_bytes(format), side_bytes = ck_side_bytes(format);
+  uint8_t *sides = panel + cols / 32 * quant_bytes, *scales = sides + cols / 32 * side_bytes;
+  uint8_t *minima = scales + count * 32;
+  size_t block_bytes = file_block_bytes(format);
   for (size_t row = 0; row < row_count; row++) {
-    for (size_t block = 0; block < blocks; block++) {
-      const uint8_t *source = rows + row * row_bytes + block * block_bytes;
-      memcpy(scales + (block * 16 + row) * 2, source, 2);
-      if (format == ck_format_q4_1) memcpy(minima + (block * 16 + row) * 2, source + 2, 2);
-      for (size_t group = 0; group < quant_bytes / 64; group++)
-        memcpy(panel + block * quant_bytes + group * 64 + row * 4, source + head + group * 4, 4);
+    for (size_t i = 0; i < count; i++) {
+      ck_unpacked parts;
+      ck_unpack_block(format, rows + row * row_bytes + i * block_bytes, &parts);
+      memcpy(scales + (i * 16 + row) * 2, &parts.scale, 2);
+      if (ck_has_minimum(format)) memcpy(minima + (i * 16 + row) * 2, &parts.minimum, 2);
+      for (size_t block = 0; block < together; block++) {
+        size_t at = i * together + block;
+        pack_quants(format, panel + at * quant_bytes, row, parts.q + 32 * block);
+        if (side_bytes > 0) pack_side(format, sides + at * side_bytes, row, &parts, block);
+      }
     }
   }
 }
@@ -59,6 +136,28 @@ static uint16_t load16(const uint8_t *p) {
   uint16_t value;
   memcpy(&value, p, 2);
   return value;
+}
+
+static void dequantize_block(ck_format format, float *out, const uint8_t *block) {
+  static const int8_t nonlinear[16] = {CK_NONLINEAR_VALUES};
+  ck_unpacked parts;
+  ck_unpack_block(format, block, &parts);
+  float scale = ck_half_to_float(parts.scale), minimum = ck_half_to_float(parts.minimum);
+  size_t part_length = ck_has_halves(format) ? 16 : 32;
+  for (size_t i = 0; i < ck_block_weights(format); i++) {
+    int32_t q = (int32_t)parts.q[i] - ck_offset(format);
+    if (format == ck_format_q8_0) q = (int8_t)parts.q[i];
+    if (format == ck_format_iq4_nl) q = nonlinear[parts.q[i]];
+    if (!ck_has_parts(format)) {
+      out[i] = ck_has_minimum(format) ? scale * (float)q + minimum : scale * (float)q;
+      continue;
+    }
+    uint8_t small = parts.scales[i / part_length];
+    bool is_signed = format == ck_format_q3_k || format == ck_format_q6_k;
+    float part_scale = scale * (float)(is_signed ? (int8_t)small : (int32_t)small);
+    float part_minimum = minimum * (float)parts.minima[i / part_length];
+    out[i] = ck_has_minimum(format) ? part_scale * (float)q - part_minimum : part_scale * (float)q;
+  }
 }
 
 void ck_dequantize_row(ck_format format, float *out, const uint8_t *row, size_t cols) {
@@ -70,25 +169,11 @@ void ck_dequantize_row(ck_format format, float *out, const uint8_t *row, size_t 
     case ck_format_bf16:
       for (size_t i = 0; i < cols; i++) out[i] = ck_bfloat_to_float(load16(row + 2 * i));
       return;
-    case ck_format_q8_0:
-      for (size_t i = 0; i < cols; i++) {
-        const uint8_t *block = row + i / 32 * 34;
-        out[i] = ck_half_to_float(load16(block)) * (float)(int8_t)block[2 + i % 32];
-      }
-      return;
-    case ck_format_q4_0:
-    case ck_format_q4_1:
-      for (size_t i = 0; i < cols; i++) {
-        bool has_minimum = format == ck_format_q4_1;
-        const uint8_t *block = row + i / 32 * (has_minimum ? 20 : 18);
-        uint8_t pair = block[(has_minimum ? 4 : 2) + i % 16];
-        int32_t q = i % 32 < 16 ? pair & 15 : pair >> 4;
-        float scale = ck_half_to_float(load16(block));
-        out[i] = has_minimum ? scale * (float)q + ck_half_to_float(load16(block + 2))
-                             : scale * (float)(q - 8);
-      }
-      return;
+    default: break;
   }
+  size_t weights = ck_block_weights(format), block_bytes = file_block_bytes(format);
+  for (size_t i = 0; i < cols / weights; i++)
+    dequantize_block(format, out + i * weights, row + i * block_bytes);
 }
 
 static void store16(uint8_t *p, uint16_t value) { memcpy(p, &value, 2); }

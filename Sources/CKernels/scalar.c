@@ -48,17 +48,17 @@ static void quantize(const float *x, size_t cols, const ck_tile *tile, size_t co
     int8_t *q = tile->q + at * 32;
     bool tiny = largest < CK_QUANTIZE_TINY;
     float inverse = finite && !tiny ? 127.0f / largest : 0.0f;
-    int32_t sum = 0;
+    int32_t sums[2] = {0, 0};
     for (size_t i = 0; i < 32; i++) {
       float scaled = finite ? x[i] * inverse : 0.0f;
       int32_t rounded = (int32_t)((scaled + CK_ROUND_MAGIC) - CK_ROUND_MAGIC);
       q[i] = (int8_t)rounded;
-      sum += rounded;
+      sums[i / 16] += rounded;
     }
     float d = !finite ? NAN : tiny ? 0.0f : largest / 127.0f;
     tile->d[at] = d;
-    tile->sum[at] = sum;
-    tile->s[at] = d * (float)sum;
+    ck_store_sums(tile, block, column, sums[0], sums[1]);
+    tile->s[at] = d * (float)(sums[0] + sums[1]);
   }
 }
 
@@ -67,37 +67,101 @@ static void store_row(float *out, size_t out_stride, size_t row, size_t count,
   for (size_t j = 0; j < count; j++) out[j * out_stride + row] = sums[j];
 }
 
+/// Weight `i` of a block of 32: row `lane` of the lines described in kernel_table.h.
+static int32_t panel_weight(ck_format format, const uint8_t *lines, size_t lane, size_t i) {
+  static const int8_t nonlinear[16] = {CK_NONLINEAR_VALUES};
+  size_t at = lane * 4 + i % 4, group = i / 4;
+  if (format == ck_format_q8_0) return (int8_t)lines[group * 64 + at];
+  int32_t q;
+  if (format == ck_format_q2_k || format == ck_format_q3_k) {
+    q = lines[group / 4 * 64 + at] >> 2 * (group % 4) & 3;
+    if (format == ck_format_q3_k) q |= (lines[128 + at] >> group & 1) << 2;
+  } else {
+    q = lines[group % 4 * 64 + at] >> (group < 4 ? 0 : 4) & 15;
+    if (format == ck_format_iq4_nl) return nonlinear[q];
+    if (format == ck_format_q6_k) {
+      q |= (lines[256 + group / 4 * 64 + at] >> 2 * (group % 4) & 3) << 4;
+    } else if (ck_quant_bytes(format) > 256) {
+      q |= (lines[256 + at] >> group & 1) << 4;
+    }
+  }
+  return q - ck_offset(format);
+}
+
+/// 32 weights of one row with their scales, ready to meet the columns.
+typedef struct row_block {
+  int32_t w[32];
+  float scale, minimum;          ///< Of the 32 weights, or of the 256 where these have parts of 16.
+  int32_t scales[2], minima[2];  ///< Of 16 weights each, where there are such parts.
+} row_block;
+
+static row_block load_block(ck_format format, const uint8_t *panel, size_t blocks, size_t block,
+                            size_t lane) {
+  size_t quant_bytes = ck_quant_bytes(format), side_bytes = ck_side_bytes(format);
+  size_t together = ck_blocks_per_scale(format), at = block / together * 16 + lane;
+  const uint8_t *sides = panel + blocks * quant_bytes;
+  const uint16_t *scales = (const uint16_t *)(sides + blocks * side_bytes);
+  const uint16_t *minima = scales + blocks / together * 16;
+  const uint8_t *side = sides + block * side_bytes;
+  row_block r = {.scale = ck_half_to_float(scales[at])};
+  if (ck_has_minimum(format)) r.minimum = ck_half_to_float(minima[at]);
+  for (size_t i = 0; i < 32; i++)
+    r.w[i] = panel_weight(format, panel + block * quant_bytes, lane, i);
+  if (!ck_has_parts(format)) return r;
+  if (!ck_has_halves(format)) {
+    r.scale = r.scale * (float)side[lane];
+    r.minimum = -r.minimum * (float)side[16 + lane];
+    return r;
+  }
+  for (size_t half = 0; half < 2; half++) {
+    uint8_t small = side[16 * half + lane];
+    bool is_pair = format == ck_format_q2_k;
+    r.scales[half] = is_pair ? small & 15 : (int8_t)small;
+    r.minima[half] = is_pair ? small >> 4 : 0;
+  }
+  r.minimum = -r.minimum;
+  return r;
+}
+
+// Integer sums are exact: of the 32 products where one scale serves all 32, else of the products of
+// each half times the half's small scale. All of these stay below 2^24, so they are floats without
+// rounding, in whatever order they are added: Q6_K has the largest, 32 * 127 * 16 * 128 * 2.
+// Then, for each block in order, with d and s of the column:
+//   acc = fma(float(integer), scale * d, acc)
+// where `scale` is the half of the block, times the small scale if that serves all 32 weights. If
+// there is a minimum, one of
+//   acc = fma(minimum, s, acc)                      Q4_1, Q5_1: minimum is the half of the block;
+//                                                   Q4_K, Q5_K: minus that times the small minimum
+//   acc = fma(float(minima . sums), minimum * d, acc)   Q2_K: minimum is minus the half, `sums` are
+//                                                   those of the activations of each 16
+static float add_block(ck_format format, const row_block *r, const int8_t *x, float d, float s,
+                       float acc) {
+  int32_t dots[2] = {0, 0}, sums[2] = {0, 0};
+  for (size_t i = 0; i < 32; i++) {
+    dots[i / 16] += r->w[i] * x[i];
+    sums[i / 16] += x[i];
+  }
+  bool has_halves = ck_has_halves(format);
+  int32_t dot = has_halves ? r->scales[0] * dots[0] + r->scales[1] * dots[1] : dots[0] + dots[1];
+  acc = fmaf((float)dot, r->scale * d, acc);
+  if (!ck_has_minimum(format)) return acc;
+  if (!has_halves) return fmaf(r->minimum, s, acc);
+  int32_t subtracted = r->minima[0] * sums[0] + r->minima[1] * sums[1];
+  return fmaf((float)subtracted, r->minimum * d, acc);
+}
+
 static void matmul_quantized(ck_format format, float *out, size_t out_stride,
                              const uint8_t *panels, size_t panel_begin, size_t panel_end,
                              size_t row_count, size_t cols, const ck_tile *tile) {
-  size_t blocks = cols / 32, quant_bytes = ck_quant_bytes(format);
   for (size_t panel = panel_begin; panel < panel_end; panel++) {
-    const uint8_t *quants = panels + panel * ck_panel_bytes(format, cols);
-    const uint16_t *scales = (const uint16_t *)(quants + blocks * quant_bytes);
-    const uint16_t *minima = scales + blocks * 16;
+    const uint8_t *base = panels + panel * ck_panel_bytes(format, cols);
     for (size_t lane = 0; lane < 16 && panel * 16 + lane < row_count; lane++) {
       float sums[64] = {0};
-      for (size_t block = 0; block < blocks; block++) {
-        float scale = ck_half_to_float(scales[block * 16 + lane]);
+      for (size_t block = 0; block < cols / 32; block++) {
+        row_block r = load_block(format, base, cols / 32, block, lane);
         for (size_t j = 0; j < tile->count; j++) {
           size_t at = block * tile->count + j;
-          const int8_t *x = tile->q + at * 32;
-          int32_t dot = 0;
-          for (size_t i = 0; i < 32; i++) {
-            int32_t w;
-            if (format == ck_format_q8_0) {
-              w = (int8_t)quants[block * 512 + (i / 4) * 64 + lane * 4 + i % 4];
-            } else {
-              uint8_t pair = quants[block * 256 + (i % 16 / 4) * 64 + lane * 4 + i % 4];
-              w = i < 16 ? pair & 15 : pair >> 4;
-              if (format == ck_format_q4_0) w -= 8;
-            }
-            dot += w * x[i];
-          }
-          sums[j] = fmaf((float)dot, scale * tile->d[at], sums[j]);
-          if (format == ck_format_q4_1) {
-            sums[j] = fmaf(ck_half_to_float(minima[block * 16 + lane]), tile->s[at], sums[j]);
-          }
+          sums[j] = add_block(format, &r, tile->q + at * 32, tile->d[at], tile->s[at], sums[j]);
         }
       }
       store_row(out, out_stride, panel * 16 + lane, tile->count, sums);
@@ -138,6 +202,14 @@ MATMUL(bf16, float)
 MATMUL(q8_0, quantized)
 MATMUL(q4_0, quantized)
 MATMUL(q4_1, quantized)
+MATMUL(q5_0, quantized)
+MATMUL(q5_1, quantized)
+MATMUL(q2_k, quantized)
+MATMUL(q3_k, quantized)
+MATMUL(q4_k, quantized)
+MATMUL(q5_k, quantized)
+MATMUL(q6_k, quantized)
+MATMUL(iq4_nl, quantized)
 
 static void rms_norm(float *out, const float *x, const float *weight, size_t count,
                      float epsilon) {
@@ -240,7 +312,7 @@ const ck_kernels ck_scalar = {
     .name = "scalar",
     .tile_columns_max = 64,
     .quantize = quantize,
-    .matmul = {matmul_f32, matmul_f16, matmul_bf16, matmul_q8_0, matmul_q4_0, matmul_q4_1},
+    .matmul = CK_MATMULS,
     .rms_norm = rms_norm,
     .rope_adjacent = rope_adjacent,
     .rope_halves = rope_halves,

@@ -9,10 +9,19 @@
 //                    _exp_select(x, y): y, but NaN -> NaN, x < LOW -> 0, x > HIGH -> infinity,
 //                    _shift_exponent(p, shifted): p * 2^(integer in shifted's low bits),
 //                    _greater_mask(a, threshold): bit i set where lane i > threshold
-//   words            64 bytes of weights: words_load, words_low4, words_high4, words_signed
-//   sums             sixteen int32: sums_zero, sums_add, sums_start_signed(total), sums_dot_nibbles,
-//                    sums_dot_signed(sums, words, pointer to 4 int8), sums_to_lanes
-//   quantize_block   32 floats to 32 int8 with their sum
+//   words            64 bytes of weights: words_load, words_or,
+//                    words_field(w, shift, mask) = bytes (w >> shift) & mask; shift < 0: left,
+//                    words_signed(w): signed bytes, words_nonlinear(w): the table of IQ4_NL, both
+//                    in the form that sums_dot_signed takes,
+//                    words_scaled(w, sums): bytes times the number of their row, products below 256
+//   sums             sixteen int32: sums_zero, sums_set1, sums_add, sums_load_u8, sums_load_s8,
+//                    sums_low4(x) = x & 15, sums_high4(x) = x >> 4,
+//                    sums_pair_dot(a, b, pair) = a * low half of pair + b * high half (int16 all),
+//                    sums_dot_small(sums, words of 0 ... 63, pointer to 4 int8),
+//                    sums_dot_signed(sums, words, pointer to 4 int8),
+//                    sums_start_signed(pointer to -128 * sum): what the latter starts from,
+//                    sums_to_lanes
+//   quantize_block   32 floats to 32 int8 with the sums of both halves
 //   TILE_MAX         4 or 16
 //   SPLIT_MAX        up to so many columns take two chains of dot products
 #pragma STDC FP_CONTRACT OFF
@@ -52,7 +61,7 @@ INLINE lanes lanes_soft_cap(lanes x, float cap) {
       .name = label,                                                                           \
       .tile_columns_max = TILE_MAX,                                                            \
       .quantize = quantize,                                                                    \
-      .matmul = {matmul_f32, matmul_f16, matmul_bf16, matmul_q8_0, matmul_q4_0, matmul_q4_1},  \
+      .matmul = CK_MATMULS,                                                                    \
       .rms_norm = rms_norm,                                                                    \
       .rope_adjacent = rope_adjacent,                                                          \
       .rope_halves = rope_halves,                                                              \

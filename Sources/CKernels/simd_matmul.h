@@ -3,71 +3,173 @@
 // Hardware prefetching stops at every page of 4 KiB; weights are asked for well before that.
 #define PREFETCH_BYTES 6144
 
-#define DOT(format, acc, w, x) \
-  (format == ck_format_q8_0 ? sums_dot_signed(acc, w, x) : sums_dot_nibbles(acc, w, x))
+/// Weights of eight bits go through sums_dot_signed.
+INLINE bool is_signed(ck_format format) {
+  return format == ck_format_q8_0 || format == ck_format_iq4_nl;
+}
+
+/// A block of 32 weights of 16 rows as bytes, one group of four k in each of `w`.
+INLINE void load_block(ck_format format, const uint8_t *lines, words w[8]) {
+  if (format == ck_format_q8_0) {
+    UNROLL for (int i = 0; i < 8; i++) w[i] = words_signed(words_load(lines + 64 * i));
+    return;
+  }
+  if (format == ck_format_q2_k || format == ck_format_q3_k) {
+    words pairs[2] = {words_load(lines), words_load(lines + 64)};
+    UNROLL for (int i = 0; i < 8; i++) w[i] = words_field(pairs[i / 4], 2 * (i % 4), 3);
+  } else {
+    UNROLL for (int i = 0; i < 4; i++) {
+      words pairs = words_load(lines + 64 * i);
+      w[i] = words_field(pairs, 0, 15);
+      w[i + 4] = words_field(pairs, 4, 15);
+    }
+  }
+  if (format == ck_format_iq4_nl) {
+    UNROLL for (int i = 0; i < 8; i++) w[i] = words_nonlinear(w[i]);
+  } else if (format == ck_format_q6_k) {
+    words tops[2] = {words_load(lines + 256), words_load(lines + 320)};
+    UNROLL for (int i = 0; i < 8; i++)
+      w[i] = words_or(w[i], words_field(tops[i / 4], 2 * (i % 4) - 4, 48));
+  } else if (format == ck_format_q3_k) {
+    words bits = words_load(lines + 128);
+    UNROLL for (int i = 0; i < 8; i++) w[i] = words_or(w[i], words_field(bits, i - 2, 4));
+  } else if (ck_quant_bytes(format) > 256) {
+    words bits = words_load(lines + 256);
+    UNROLL for (int i = 0; i < 8; i++) w[i] = words_or(w[i], words_field(bits, i - 4, 16));
+  }
+}
+
+/// `start` plus the products of groups begin ..< end with one column.
+INLINE sums dot_groups(ck_format format, sums start, const words w[8], const int8_t *q, int begin,
+                       int end) {
+  UNROLL for (int i = begin; i < end; i++) {
+    start = is_signed(format) ? sums_dot_signed(start, w[i], q + 4 * i)
+                              : sums_dot_small(start, w[i], q + 4 * i);
+  }
+  return start;
+}
+
+/// All products of the block with column `j` of `n`; `columns`: the block's part of ck_tile.sums.
+INLINE sums dot_block(ck_format format, const words w[8], const int8_t *q, const int32_t *columns,
+                      size_t j, const size_t n) {
+  sums start = is_signed(format) ? sums_start_signed(columns + ck_sum_minus_128 * n + j)
+               : format == ck_format_q4_0 ? sums_set1(columns[ck_sum_minus_8 * n + j])
+               : format == ck_format_q5_0 ? sums_set1(columns[ck_sum_minus_16 * n + j])
+                                          : sums_zero();
+  // Few columns leave too little independent work: two chains of dot products halve the wait.
+  if (n > SPLIT_MAX) return dot_groups(format, start, w, q, 0, 8);
+  return sums_add(dot_groups(format, start, w, q, 0, 4),
+                  dot_groups(format, sums_zero(), w, q, 4, 8));
+}
+
+/// Products of both halves, each times its small scale: an integer below 2^24, so that the floats
+/// are exact.
+INLINE lanes dot_halves(ck_format format, const words w[8], const int8_t *q, lanes first_scale,
+                        lanes second_scale, const int32_t *columns, size_t j, const size_t n) {
+  int32_t first = columns[ck_sum_first_minus_32 * n + j];
+  int32_t second = columns[ck_sum_second_minus_32 * n + j];
+  // Q3_K's offset is 4, an eighth of 32.
+  const int shift = format == ck_format_q3_k ? 3 : 0;
+  sums low = dot_groups(format, sums_set1(first >> shift), w, q, 0, 4);
+  sums high = dot_groups(format, sums_set1(second >> shift), w, q, 4, 8);
+  return lanes_fma(sums_to_lanes(high), second_scale, lanes_mul(sums_to_lanes(low), first_scale));
+}
+
+/// Scales of a block, for each row.
+typedef struct block_scales {
+  lanes scale, minimum;  ///< Of the 32 weights; Q2_K, Q3_K, Q6_K: of the 256.
+  lanes halves[2];       ///< Q3_K, Q6_K: small scale of each 16 weights.
+  sums minima[2];        ///< Q2_K: small minimum of each 16 weights.
+} block_scales;
+
+/// The scales of a block from those of its 256 weights and its small ones at `side`. Those of Q2_K
+/// go into the weights, which stay below 46.
+INLINE block_scales load_scales(ck_format format, lanes scale, lanes minimum, const uint8_t *side,
+                                words w[8]) {
+  block_scales r = {.scale = scale, .minimum = minimum};
+  if (format == ck_format_q2_k) {
+    sums pairs[2] = {sums_load_u8(side), sums_load_u8(side + 16)};
+    UNROLL for (int i = 0; i < 8; i++) w[i] = words_scaled(w[i], sums_low4(pairs[i / 4]));
+    r.minima[0] = sums_high4(pairs[0]);
+    r.minima[1] = sums_high4(pairs[1]);
+  } else if (ck_has_halves(format)) {
+    r.halves[0] = sums_to_lanes(sums_load_s8(side));
+    r.halves[1] = sums_to_lanes(sums_load_s8(side + 16));
+  } else if (ck_has_parts(format)) {
+    r.scale = lanes_mul(scale, sums_to_lanes(sums_load_u8(side)));
+    r.minimum = lanes_mul(minimum, sums_to_lanes(sums_load_u8(side + 16)));
+  }
+  return r;
+}
+
+/// `acc` plus the product of a block with column `j` of `n`, of which q, d and s are given.
+INLINE lanes add_block(ck_format format, lanes acc, const words w[8], const block_scales *r,
+                       const int8_t *q, float d, float s, const int32_t *columns, size_t j,
+                       const size_t n) {
+  lanes dot;
+  if (ck_has_halves(format) && format != ck_format_q2_k) {
+    dot = dot_halves(format, w, q, r->halves[0], r->halves[1], columns, j, n);
+  } else {
+    dot = sums_to_lanes(dot_block(format, w, q, columns, j, n));
+  }
+  acc = lanes_fma(dot, lanes_mul(r->scale, lanes_set1(d)), acc);
+  if (format == ck_format_q2_k) {
+    int32_t pair = columns[ck_sum_halves * n + j];
+    lanes subtracted = sums_to_lanes(sums_pair_dot(r->minima[0], r->minima[1], pair));
+    return lanes_fma(subtracted, lanes_mul(r->minimum, lanes_set1(d)), acc);
+  }
+  return ck_has_minimum(format) ? lanes_fma(r->minimum, lanes_set1(s), acc) : acc;
+}
+
+INLINE void store_rows(float *out, lanes x, size_t row_count) {
+  if (row_count >= 16) {
+    lanes_store(out, x);
+  } else {
+    lanes_store_part(out, x, row_count);
+  }
+}
 
 /// One panel of a quantised matrix times `n` columns, `n` known when compiled. Bytes moved: the
-/// panel once; operations: 8 dot instructions per block and column.
+/// panel once; operations: 8 dot instructions per block and column. The order of float operations
+/// is written down in scalar.c.
 INLINE void panel_quantized(ck_format format, float *out, size_t out_stride,
                             const uint8_t *quants, size_t blocks, size_t row_count,
                             const ck_tile *tile, const size_t n) {
-  const uint16_t *scales = (const uint16_t *)(quants + blocks * ck_quant_bytes(format));
-  const uint16_t *minima = scales + blocks * 16;
+  const size_t quant_bytes = ck_quant_bytes(format), together = ck_blocks_per_scale(format);
+  const uint8_t *side = quants + blocks * quant_bytes;
+  const uint16_t *scales = (const uint16_t *)(side + blocks * ck_side_bytes(format));
+  const uint16_t *minima = scales + blocks / together * 16;
   const int8_t *q = tile->q;
   const float *d = tile->d, *s = tile->s;
-  const int32_t *sum = tile->sum;
-  lanes acc[TILE_MAX];
+  const int32_t *columns = tile->sums;
+  lanes acc[TILE_MAX], scale = lanes_zero(), minimum = lanes_zero();
   UNROLL for (size_t j = 0; j < n; j++) acc[j] = lanes_zero();
   for (size_t block = 0; block < blocks; block++) {
-    for (size_t line = 0; line < ck_quant_bytes(format); line += 64)
+    for (size_t line = 0; line < quant_bytes; line += 64)
       __builtin_prefetch(quants + PREFETCH_BYTES + line);
+    if (block % together == 0) {
+      scale = lanes_load_half(scales);
+      scales += 16;
+      if (ck_has_minimum(format)) {
+        minimum = lanes_load_half(minima);
+        // Of blocks of 256, the minimum is subtracted.
+        if (ck_has_parts(format)) minimum = lanes_sub(lanes_set1(-0.0f), minimum);
+        minima += 16;
+      }
+    }
     words w[8];
-    if (format == ck_format_q8_0) {
-      UNROLL for (size_t i = 0; i < 8; i++) w[i] = words_signed(words_load(quants + 64 * i));
-      quants += 512;
-    } else {
-      UNROLL for (size_t i = 0; i < 4; i++) {
-        words pairs = words_load(quants + 64 * i);
-        w[i] = words_low4(pairs);
-        w[i + 4] = words_high4(pairs);
-      }
-      quants += 256;
-    }
-    lanes scale = lanes_load_half(scales);
-    scales += 16;
-    lanes minimum = lanes_zero();
-    if (format == ck_format_q4_1) {
-      minimum = lanes_load_half(minima);
-      minima += 16;
-    }
-    UNROLL for (size_t j = 0; j < n; j++) {
-      sums dot = format == ck_format_q8_0   ? sums_start_signed(sum[j])
-                 : format == ck_format_q4_0 ? sums_set1(-8 * sum[j])
-                                            : sums_zero();
-      // Few columns leave too little independent work: two chains of dot products halve the wait.
-      const size_t half = n <= SPLIT_MAX ? 4 : 8;
-      UNROLL for (size_t i = 0; i < half; i++) dot = DOT(format, dot, w[i], q + 32 * j + 4 * i);
-      if (half < 8) {
-        sums other = sums_zero();
-        UNROLL for (size_t i = 4; i < 8; i++)
-          other = DOT(format, other, w[i], q + 32 * j + 4 * i);
-        dot = sums_add(dot, other);
-      }
-      acc[j] = lanes_fma(sums_to_lanes(dot), lanes_mul(scale, lanes_set1(d[j])), acc[j]);
-      if (format == ck_format_q4_1) acc[j] = lanes_fma(minimum, lanes_set1(s[j]), acc[j]);
-    }
+    load_block(format, quants, w);
+    block_scales r = load_scales(format, scale, minimum, side, w);
+    UNROLL for (size_t j = 0; j < n; j++)
+      acc[j] = add_block(format, acc[j], w, &r, q + 32 * j, d[j], s[j], columns, j, n);
+    quants += quant_bytes;
+    side += ck_side_bytes(format);
     q += 32 * n;
     d += n;
     s += n;
-    sum += n;
+    columns += ck_sum_kind_count * n;
   }
-  UNROLL for (size_t j = 0; j < n; j++) {
-    if (row_count >= 16) {
-      lanes_store(out + j * out_stride, acc[j]);
-    } else {
-      lanes_store_part(out + j * out_stride, acc[j], row_count);
-    }
-  }
+  UNROLL for (size_t j = 0; j < n; j++) store_rows(out + j * out_stride, acc[j], row_count);
 }
 
 INLINE lanes load_weights(ck_format format, const uint8_t *base, size_t k) {
@@ -81,11 +183,13 @@ INLINE lanes load_weights(ck_format format, const uint8_t *base, size_t k) {
 INLINE void panels_float(ck_format format, float *out, size_t out_stride, const uint8_t *base,
                          size_t panel_bytes, size_t cols, size_t row_count, const ck_tile *tile,
                          const size_t n, const size_t p) {
+  const size_t width = format == ck_format_f32 ? 4 : 2;
   const float *x = tile->f;
   lanes acc[TILE_MAX];
   UNROLL for (size_t j = 0; j < n * p; j++) acc[j] = lanes_zero();
   for (size_t k = 0; k < cols; k++) {
     UNROLL for (size_t i = 0; i < p; i++) {
+      __builtin_prefetch(base + i * panel_bytes + k * (16 * width) + PREFETCH_BYTES);
       lanes w = load_weights(format, base + i * panel_bytes, k);
       UNROLL for (size_t j = 0; j < n; j++)
         acc[i * n + j] = lanes_fma(w, lanes_set1(x[j]), acc[i * n + j]);
@@ -94,13 +198,8 @@ INLINE void panels_float(ck_format format, float *out, size_t out_stride, const 
   }
   UNROLL for (size_t i = 0; i < p; i++) {
     size_t rows = row_count - 16 * i;
-    UNROLL for (size_t j = 0; j < n; j++) {
-      if (rows >= 16) {
-        lanes_store(out + j * out_stride + 16 * i, acc[i * n + j]);
-      } else {
-        lanes_store_part(out + j * out_stride + 16 * i, acc[i * n + j], rows);
-      }
-    }
+    UNROLL for (size_t j = 0; j < n; j++)
+      store_rows(out + j * out_stride + 16 * i, acc[i * n + j], rows);
   }
 }
 
@@ -156,6 +255,14 @@ MATMUL(bf16, float)
 MATMUL(q8_0, quantized)
 MATMUL(q4_0, quantized)
 MATMUL(q4_1, quantized)
+MATMUL(q5_0, quantized)
+MATMUL(q5_1, quantized)
+MATMUL(q2_k, quantized)
+MATMUL(q3_k, quantized)
+MATMUL(q4_k, quantized)
+MATMUL(q5_k, quantized)
+MATMUL(q6_k, quantized)
+MATMUL(iq4_nl, quantized)
 
 static void quantize(const float *x, size_t cols, const ck_tile *tile, size_t column) {
   for (size_t block = 0; block < cols / 32; block++, x += 32) {
@@ -166,16 +273,16 @@ static void quantize(const float *x, size_t cols, const ck_tile *tile, size_t co
     // x - x is zero for finite x and NaN otherwise; a sum of zeros and NaN tells them apart.
     float probe = lanes_sum(lanes_add(lanes_sub(low, low), lanes_sub(high, high)));
     bool finite = probe == 0.0f, tiny = largest < CK_QUANTIZE_TINY;
-    int32_t sum = 0;
+    int32_t sums[2] = {0, 0};
     if (!finite || tiny) {
       memset(tile->q + at * 32, 0, 32);
     } else {
       lanes inverse = lanes_set1(127.0f / largest);
-      sum = quantize_block(tile->q + at * 32, lanes_mul(low, inverse), lanes_mul(high, inverse));
+      quantize_block(tile->q + at * 32, lanes_mul(low, inverse), lanes_mul(high, inverse), sums);
     }
     float d = !finite ? NAN : tiny ? 0.0f : largest / 127.0f;
     tile->d[at] = d;
-    tile->sum[at] = sum;
-    tile->s[at] = d * (float)sum;
+    ck_store_sums(tile, block, column, sums[0], sums[1]);
+    tile->s[at] = d * (float)(sums[0] + sums[1]);
   }
 }

@@ -167,10 +167,11 @@ final class ActivationTiles: Sendable {
     self.colsMax = colsMax
     let elements = columnLimit * colsMax
     let blocks = columnLimit * ((colsMax + 31) / 32)
+    let sumBytes = blocks * ck_sum_kind_count * 4
     quants = try AlignedBuffer(sizeBytes: elements, for: "activations")
     scales = try AlignedBuffer(sizeBytes: blocks * 4, for: "activations")
     scaledSums = try AlignedBuffer(sizeBytes: blocks * 4, for: "activations")
-    sums = try AlignedBuffer(sizeBytes: blocks * 4, for: "activations")
+    sums = try AlignedBuffer(sizeBytes: sumBytes, for: "activations")
     floats = try AlignedBuffer(sizeBytes: elements * 4, for: "activations")
   }
 
@@ -183,7 +184,8 @@ final class ActivationTiles: Sendable {
         q: quants.view(as: Int8.self).base + first * cols,
         d: scales.view(as: Float.self).base + first * blocks,
         s: scaledSums.view(as: Float.self).base + first * blocks,
-        sum: sums.view(as: Int32.self).base + first * blocks,
+        sums: sums.view(as: Int32.self).base
+          + first * blocks * ck_sum_kind_count,
         f: floats.view(as: Float.self).base + first * cols, count: count),
       cols: cols)
   }
@@ -251,6 +253,22 @@ package enum WeightFormat: String, Sendable, CaseIterable {
   case q4_0 = "Q4_0"
   // swift-format-ignore: AlwaysUseLowerCamelCase
   case q4_1 = "Q4_1"
+  // swift-format-ignore: AlwaysUseLowerCamelCase
+  case q5_0 = "Q5_0"
+  // swift-format-ignore: AlwaysUseLowerCamelCase
+  case q5_1 = "Q5_1"
+  // swift-format-ignore: AlwaysUseLowerCamelCase
+  case q2_K = "Q2_K"
+  // swift-format-ignore: AlwaysUseLowerCamelCase
+  case q3_K = "Q3_K"
+  // swift-format-ignore: AlwaysUseLowerCamelCase
+  case q4_K = "Q4_K"
+  // swift-format-ignore: AlwaysUseLowerCamelCase
+  case q5_K = "Q5_K"
+  // swift-format-ignore: AlwaysUseLowerCamelCase
+  case q6_K = "Q6_K"
+  // swift-format-ignore: AlwaysUseLowerCamelCase
+  case iq4_nl = "IQ4_NL"
 
   fileprivate var raw: ck_format {
     switch self {
@@ -260,6 +278,25 @@ package enum WeightFormat: String, Sendable, CaseIterable {
     case .q8_0: ck_format_q8_0
     case .q4_0: ck_format_q4_0
     case .q4_1: ck_format_q4_1
+    case .q5_0: ck_format_q5_0
+    case .q5_1: ck_format_q5_1
+    case .q2_K: ck_format_q2_k
+    case .q3_K: ck_format_q3_k
+    case .q4_K: ck_format_q4_k
+    case .q5_K: ck_format_q5_k
+    case .q6_K: ck_format_q6_k
+    case .iq4_nl: ck_format_iq4_nl
+    }
+  }
+
+  /// Weights of one block: rows have a multiple of it. 1 where there are no blocks, else 32 or 256.
+  package var blockLength: Int { ck_block_weights(raw) }
+
+  /// Whether ``quantize(_:)`` knows this format.
+  package var isQuantizable: Bool {
+    switch self {
+    case .f32, .f16, .bf16, .q8_0, .q4_0, .q4_1: true
+    case .q5_0, .q5_1, .q2_K, .q3_K, .q4_K, .q5_K, .q6_K, .iq4_nl: false
     }
   }
 
@@ -289,8 +326,10 @@ package enum WeightFormat: String, Sendable, CaseIterable {
   }
 
   /// Rounds floats to this format.
+  /// - Precondition: ``isQuantizable``.
   /// - Returns: `rowBytes(values.count)` bytes.
   package func quantize(_ values: [Float]) -> [UInt8] {
+    precondition(isQuantizable, "no rounding to \(rawValue)")
     let size = rowBytes(values.count)
     return unsafe [UInt8](unsafeUninitializedCapacity: size) { bytes, count in
       if let base = bytes.baseAddress {

@@ -16,9 +16,7 @@ import Testing
   /// and there is none for float weights.
   @Test(arguments: WeightFormat.allCases)
   func everyFormatComputesWhatTheFloatBackendComputes(format: WeightFormat) throws {
-    var tiny = TinyModel()
-    tiny.format = format
-    let file = try tiny.file()
+    let file = try TinyModel.storing(format).file()
     let tokens: [TokenID] = [1, 60, 7, 33, 2, 2, 19]
     let own = try logits(Model(file: file), tokens: tokens)
     let reference = try logits(Model(file: file, backend: .openBLAS), tokens: tokens)

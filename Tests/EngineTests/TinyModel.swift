@@ -50,13 +50,24 @@ struct TinyModel {
       let rowLength = tensor.dimensions[0]
       var stored: [UInt8] = []
       for row in 0..<count / rowLength {
-        stored += tensor.format.quantize(Array(data[row * rowLength..<(row + 1) * rowLength]))
+        stored += tensor.format.row(like: Array(data[row * rowLength..<(row + 1) * rowLength]))
       }
       writer.add(
         tensor: tensor.name, dimensions: tensor.dimensions, type: type(tensor.format), bytes: stored
       )
     }
     return writer.serialized()
+  }
+
+  /// The model with matrices of this format, wide enough for its blocks.
+  static func storing(_ format: WeightFormat) -> TinyModel {
+    var tiny = TinyModel()
+    tiny.format = format
+    if format.blockLength > 32 {
+      tiny.embeddingLength = format.blockLength
+      tiny.feedForwardLength = 2 * format.blockLength
+    }
+    return tiny
   }
 
   private var tensors: [Tensor] {
@@ -88,14 +99,10 @@ struct TinyModel {
   }
 
   private func type(_ format: WeightFormat) -> GGMLType {
-    switch format {
-    case .f32: .f32
-    case .f16: .f16
-    case .bf16: .bf16
-    case .q8_0: .q8_0
-    case .q4_0: .q4_0
-    case .q4_1: .q4_1
+    guard let type = GGMLType.allCases.first(where: { $0.name == format.rawValue }) else {
+      preconditionFailure("no tensor type \(format.rawValue)")
     }
+    return type
   }
 }
 

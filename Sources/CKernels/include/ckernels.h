@@ -26,25 +26,46 @@ typedef enum ck_format {
   ck_format_q8_0 = 3,
   ck_format_q4_0 = 4,
   ck_format_q4_1 = 5,
+  ck_format_q5_0 = 6,
+  ck_format_q5_1 = 7,
+  ck_format_q2_k = 8,
+  ck_format_q3_k = 9,
+  ck_format_q4_k = 10,
+  ck_format_q5_k = 11,
+  ck_format_q6_k = 12,
+  ck_format_iq4_nl = 13,
 } ck_format;
 
-enum { ck_format_count = 6 };
+enum { ck_format_count = 14 };
+
+/// What a tile keeps of the sums of a block's q: where the integer products of weights stored with
+/// an offset start, and the sums of the two halves.
+typedef enum ck_sum_kind {
+  ck_sum_minus_8 = 0,          ///< -8 * (sum of the 32 q).
+  ck_sum_minus_16 = 1,         ///< -16 * (sum of the 32 q).
+  ck_sum_minus_128 = 2,        ///< -128 * (sum of the 32 q).
+  ck_sum_first_minus_32 = 3,   ///< -32 * (sum of the first 16 q).
+  ck_sum_second_minus_32 = 4,  ///< -32 * (sum of the last 16 q).
+  ck_sum_halves = 5,           ///< Two int16: sum of the first 16 q (low half), of the last 16.
+} ck_sum_kind;
+
+enum { ck_sum_kind_count = 6 };
 
 /// Up to `tile_columns_max` activation vectors ("columns"), interleaved for one kernel call.
 ///
-/// Quantised formats read q, d, s and sum; float formats read f.
+/// Quantised formats read q, d, s and sums; float formats read f.
 typedef struct ck_tile {
   int8_t *q;      ///< [cols / 32][count][32], each in -127...127.
   float *d;       ///< [cols / 32][count]: activation = d * q.
   float *s;       ///< [cols / 32][count]: d * (sum of the block's q).
-  int32_t *sum;   ///< [cols / 32][count]: sum of the block's q.
+  int32_t *sums;  ///< [cols / 32][ck_sum_kind_count][count]: see ck_sum_kind.
   float *f;       ///< [cols][count].
   size_t count;
 } ck_tile;
 
 /// out[column * out_stride + row] = w[row, :] . tile[:, column] for the rows of panels
 /// panel_begin ..< panel_end (16 rows each; rows >= row_count are not written).
-/// `panels` is the base of the repacked matrix; cols is a multiple of 32 for quantised formats.
+/// `panels` is the base of the repacked matrix; cols is a multiple of the format's block length.
 typedef void (*ck_matmul_function)(float *out, size_t out_stride, const uint8_t *panels,
                                    size_t panel_begin, size_t panel_end, size_t row_count,
                                    size_t cols, const ck_tile *tile);
@@ -133,6 +154,9 @@ const ck_kernels *_Nullable ck_kernels_named(const char *name);
 
 /// The tables this processor runs, slowest first; NULL past the last.
 const ck_kernels *_Nullable ck_kernels_at(size_t index);
+
+/// Weights of one block of the model file: 1, 32 or 256.
+size_t ck_block_weights(ck_format format);
 
 /// Bytes of one repacked panel (16 rows); 0 when cols is not a multiple of the block length.
 size_t ck_panel_bytes(ck_format format, size_t cols);
