@@ -119,8 +119,8 @@ package struct ChatTemplate: Sendable {
   private static func isValid(role: String) -> Bool {
     (1...64).contains(role.utf8.count)
       && role.utf8.allSatisfy { byte in
-        switch CharacterClass(ascii: byte) {
-        case .letter, .number: true
+        switch CharacterKinds(ascii: byte) {
+        case .uppercase, .lowercase, .number: true
         default: byte == UInt8(ascii: "_") || byte == UInt8(ascii: "-")
         }
       }

@@ -4,7 +4,7 @@ package import GGUF
 package enum TokenizerError: Error, Equatable, Sendable {
   /// Metadata that is missing or of the wrong type.
   case metadata(GGUFError)
-  /// `tokenizer.ggml.model` is not `gpt2`.
+  /// `tokenizer.ggml.model` is neither `gpt2` nor `llama`.
   case unsupportedModel(String)
   /// `tokenizer.ggml.pre` names no splitting rules known here.
   case unsupportedPreTokenizer(String)
@@ -12,6 +12,12 @@ package enum TokenizerError: Error, Equatable, Sendable {
   case vocabularySize(Int)
   /// As many types as tokens are needed.
   case tokenTypeCount(expected: Int, found: Int)
+  /// As many scores as tokens are needed.
+  case scoreCount(expected: Int, found: Int)
+  /// A score that is NaN, which is neither better nor worse than others.
+  case scoreIsNotANumber(token: Int)
+  /// Metadata that ask for text to be changed before it is encoded.
+  case unsupportedNormalization(String)
   /// A token type with no meaning.
   case unknownTokenType(token: Int, type: Int)
   /// Two tokens of the same text.
@@ -44,7 +50,8 @@ extension TokenizerError: CustomStringConvertible {
     case .metadata(let error): error.description
     case .unsupportedModel(let name):
       """
-      tokenizer model "\(name)" is not supported; supported is "gpt2" (byte-level byte pair encoding)
+      tokenizer model "\(name)" is not supported; supported are "gpt2" (byte-level byte pair \
+      encoding) and "llama" (SentencePiece)
       """
     case .unsupportedPreTokenizer(let name):
       """
@@ -55,6 +62,12 @@ extension TokenizerError: CustomStringConvertible {
       "a vocabulary of \(count) tokens; it must have 1 to \(BytePairTokenizer.vocabularyCountMax)"
     case .tokenTypeCount(let expected, let found):
       "tokenizer.ggml.token_type has \(found) entries; the vocabulary has \(expected) tokens"
+    case .scoreCount(let expected, let found):
+      "tokenizer.ggml.scores has \(found) entries; the vocabulary has \(expected) tokens"
+    case .scoreIsNotANumber(let token):
+      "the score of token \(token) is not a number; it must be one"
+    case .unsupportedNormalization(let key):
+      "\(key) asks for text to be normalised, which is not supported; it must be absent or empty"
     case .unknownTokenType(let token, let type):
       "token \(token) has type \(type); known are 1 to 6"
     case .duplicateToken(let first, let second, let text):
