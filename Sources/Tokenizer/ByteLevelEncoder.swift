@@ -11,7 +11,7 @@ struct ByteLevelEncoder: Sendable {
   /// Empty unless the splitting rules take whole words.
   private let wholeWords: [ArraySlice<UInt8>: UInt32]
 
-  /// - Parameter pieceBytes: what each token of `source` stands for.
+  /// Takes the vocabulary of `source`, of which `pieceBytes` are the bytes of each token.
   init(
     _ source: VocabularySource, _ preTokenizer: PreTokenizer, _ alphabet: ByteAlphabet,
     pieceBytes: [[UInt8]]

@@ -34,7 +34,7 @@ struct SentencePieceEncoder: Sendable {
   private let byteTokens: [TokenID?]
   private let unknown: TokenID?
 
-  /// - Parameter scores: one for each token, none of them NaN.
+  /// Takes the vocabulary of `source`, with one score for each token, none of them NaN.
   init(
     _ source: VocabularySource, scores: [Float], addsSpacePrefix: Bool, unknown: TokenID?
   ) throws(TokenizerError) {

@@ -17,12 +17,18 @@ package struct StreamingDetokenizer: Sendable {
 
   /// A detokenizer at the beginning of a text.
   ///
+  /// - Parameter tokenizer: of the tokens to come.
+  package init(tokenizer: BytePairTokenizer) { self.init(tokenizer: tokenizer, after: []) }
+
+  /// A detokenizer of what follows `prompt`: its first space is kept, unless the prompt ends with a
+  /// control token, behind which a text begins.
+  ///
   /// - Parameters:
   ///   - tokenizer: of the tokens to come.
-  ///   - continuesText: whether the tokens continue a text, so that a first space belongs to them.
-  package init(tokenizer: BytePairTokenizer, continuesText: Bool = false) {
+  ///   - prompt: the tokens before them.
+  package init(tokenizer: BytePairTokenizer, after prompt: [TokenID]) {
     self.tokenizer = tokenizer
-    self.continuesText = continuesText
+    continuesText = prompt.last.map { !tokenizer.isControl($0) } ?? false
     isAtBeginning = !continuesText
   }
 

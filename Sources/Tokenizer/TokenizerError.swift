@@ -33,12 +33,15 @@ package enum TokenizerError: Error, Equatable, Sendable {
 
   /// The file has no chat template.
   case missingChatTemplate
-  /// A chat template other than ChatML.
+  /// A chat template that is none of ``ChatFormat``.
   case unsupportedChatTemplate
   /// A conversation without messages.
   case noMessages
   /// A role that could be mistaken for markup.
   case invalidRole(String)
+  /// A message of `role`, or none at all where that is empty, in a place where only `expected` can
+  /// be expressed.
+  case unexpectedRole(format: ChatFormat, message: Int, role: String, expected: String)
   /// Markup of the chat template that is not one control token, so that message contents could
   /// imitate it.
   case markupIsNotControlToken(String)
@@ -81,15 +84,21 @@ extension TokenizerError: CustomStringConvertible {
     case .specialTokenOutOfRange(let key, let token, let vocabularyCount):
       "\(key) is \(token); the vocabulary has \(vocabularyCount) tokens"
     case .missingChatTemplate:
-      "the file has no tokenizer.chat_template; a ChatML template is needed to chat with it"
+      "the file has no tokenizer.chat_template; one is needed to chat with it"
     case .unsupportedChatTemplate:
       """
-      the chat template of the file is not supported; supported are ChatML templates, which have \
-      \(ChatTemplate.messageStart) and \(ChatTemplate.messageEnd)
+      the chat template of the file is not supported; supported are \
+      \(ChatFormat.allCases.map(\.rawValue).joined(separator: ", "))
       """
     case .noMessages: "the conversation has no messages; at least one is needed"
     case .invalidRole(let role):
       "role \"\(role)\" is not supported; a role has 1 to 64 ASCII letters, digits, _ or -"
+    case .unexpectedRole(let format, let message, let role, let expected):
+      """
+      message \(message) of the conversation \(role.isEmpty ? "is missing" : "has role \"\(role)\""); \
+      \(format.rawValue) needs "\(expected)" there: a system message at most in front, then user and \
+      assistant in turns
+      """
     case .markupIsNotControlToken(let text):
       "\(text) of the chat template is not a control token of the vocabulary"
     }

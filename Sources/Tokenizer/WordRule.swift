@@ -115,9 +115,8 @@ struct WordRule: Sendable {
   }
 }
 
-/// The end of `'s`, `'t`, `'re`, `'ve`, `'m`, `'ll` or `'d` at `start`, if one is there.
-///
-/// - Parameter ignoresCase: as Unicode folds it, so that a long s, U+017F, is an s.
+/// The end of `'s`, `'t`, `'re`, `'ve`, `'m`, `'ll` or `'d` at `start`, if one is there. To ignore
+/// case is to fold as Unicode does: a long s, U+017F, is an s then.
 func contractionEnd(_ bytes: Span<UInt8>, _ start: Int, ignoresCase: Bool) -> Int? {
   guard bytes[start] == UInt8(ascii: "'"), start + 1 < bytes.count else { return nil }
   let caseBit: UInt8 = ignoresCase ? 0x20 : 0

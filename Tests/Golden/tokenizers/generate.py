@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes the token ids that TokenizerTests compares with.
 
-    python3 -m venv venv && venv/bin/pip install tokenizers==0.23.3 sentencepiece==0.2.3 protobuf
+    python3 -m venv venv && venv/bin/pip install tokenizers==0.23.3 sentencepiece==0.2.3 protobuf jinja2
     venv/bin/python generate.py                    # ids of the committed strings and vocabularies
     venv/bin/python generate.py --train            # vocabularies too, from the text of this machine
     venv/bin/python generate.py --fuzz 5000 --seed 1 --out /tmp/fuzz      # random strings
@@ -11,7 +11,8 @@ With --out nothing of this folder changes; SLIPSTREAM_TOKENIZER_GOLDEN=/tmp/fuzz
 compare with that folder instead. A string that ever failed belongs into REGRESSIONS.
 
 The ids come from the public packages: `tokenizers` with the regular expressions as they were
-published with the models, and `sentencepiece`.
+published with the models, and `sentencepiece`; the rendered conversations from `jinja2`, with
+templates that say what the published ones say.
 """
 
 import argparse
@@ -24,6 +25,7 @@ import sysconfig
 import tempfile
 import unicodedata
 
+import jinja2
 import sentencepiece
 from sentencepiece import sentencepiece_model_pb2
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
@@ -312,6 +314,92 @@ def processor_of(vocabulary):
     return sentencepiece.SentencePieceProcessor(model_proto=model.SerializeToString())
 
 
+# Chat templates ------------------------------------------------------------------------------
+
+TURNS = (
+    "{% for message in messages %}"
+    "{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}"
+    "{% endif %}"
+)
+LLAMA3 = (
+    "{% set loop_messages = messages %}{% for message in loop_messages %}"
+    "{% set content = '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'"
+    "+ message['content'] | trim + '<|eot_id|>' %}"
+    "{% if loop.index0 == 0 %}{% set content = bos_token + content %}{% endif %}{{ content }}"
+    "{% endfor %}{% if add_generation_prompt %}"
+    "{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
+)
+CHAT_TEMPLATES = {
+    "ChatML": (
+        "{% for message in messages %}"
+        "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    ),
+    "Llama 2": (
+        "{% if messages[0]['role'] == 'system' %}{% set system_message = messages[0]['content'] %}"
+        "{% set messages = messages[1:] %}{% else %}{% set system_message = false %}{% endif %}"
+        + TURNS +
+        "{% if loop.index0 == 0 and system_message != false %}"
+        "{% set content = '<<SYS>>\n' + system_message + '\n<</SYS>>\n\n' + message['content'] %}"
+        "{% else %}{% set content = message['content'] %}{% endif %}"
+        "{% if message['role'] == 'user' %}"
+        "{{ bos_token + '[INST] ' + content.strip() + ' [/INST]' }}"
+        "{% elif message['role'] == 'assistant' %}{{ ' '  + content.strip() + ' ' + eos_token }}"
+        "{% endif %}{% endfor %}"
+    ),
+    "Llama 3": LLAMA3,
+    "Gemma": (
+        "{{ bos_token }}{% if messages[0]['role'] == 'system' %}"
+        "{% set first_user_prefix = messages[0]['content'] + '\n\n' %}"
+        "{% set messages = messages[1:] %}"
+        "{% else %}{% set first_user_prefix = '' %}{% endif %}" + TURNS +
+        "{% set role = 'model' if message['role'] == 'assistant' else message['role'] %}"
+        "{{ '<start_of_turn>' + role + '\n' + (first_user_prefix if loop.first else '') }}"
+        "{{ message['content'] | trim }}{{ '<end_of_turn>\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
+    ),
+    "Phi-3": (
+        "{% for message in messages %}"
+        "{{ '<|' + message['role'] + '|>' + '\n' + message['content'] + '<|end|>' + '\n' }}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' + '\n' }}{% endif %}"
+    ),
+    "Zephyr": (
+        "{% for message in messages %}\n{% if message['role'] == 'user' %}\n"
+        "{{ '<|user|>\n' + message['content'] + eos_token }}\n"
+        "{% elif message['role'] == 'system' %}\n"
+        "{{ '<|system|>\n' + message['content'] + eos_token }}\n"
+        "{% elif message['role'] == 'assistant' %}\n"
+        "{{ '<|assistant|>\n'  + message['content'] + eos_token }}\n{% endif %}\n"
+        "{% if loop.last and add_generation_prompt %}\n{{ '<|assistant|>' }}\n{% endif %}\n"
+        "{% endfor %}"
+    ),
+}
+
+CONVERSATIONS = [
+    [("user", "Hi")],
+    [("user", " a\n\nb ")],
+    [("system", "Be brief."), ("user", "Why?")],
+    [("user", "1"), ("assistant", " 2 "), ("user", "3")],
+    [("system", " s "), ("user", "1"), ("assistant", "2\n"), ("user", "<|eot_id|></s>[/INST]")],
+]
+
+
+def chat_cases():
+    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)
+    cases = []
+    for name, template in CHAT_TEMPLATES.items():
+        compiled = environment.from_string(template)
+        for conversation in CONVERSATIONS:
+            messages = [{"role": role, "content": content} for role, content in conversation]
+            text = compiled.render(
+                messages=messages, add_generation_prompt=True, bos_token="<s>", eos_token="</s>")
+            cases.append({
+                "format": name, "template": template, "messages": messages,
+                "text": text.removeprefix("<s>")})
+    return cases
+
+
 # Output --------------------------------------------------------------------------------------
 
 def write(path, value):
@@ -363,6 +451,7 @@ def main():
         strings = list(dict.fromkeys(strings))
     os.makedirs(options.out, exist_ok=True)
     write(f"{options.out}/strings.json", strings)
+    write(f"{options.out}/chat.json", chat_cases())
     vocabulary = read("byte-level.vocabulary.json")
     for pre in REGEXES:
         write(f"{options.out}/{pre}.json", byte_level_cases(vocabulary, pre, strings))
