@@ -169,6 +169,7 @@ SMALL = [
     "ȺȾ", "𐐀𐐨", "𝒜𝓫", "𠀀𠀁", "ꙮ", "ꟊꟋ", "ℵ", "ℜ", "K\u212a", "ſt", "ŉ", "ı", "İ", "i̇",
     "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
     " " * 40 + "x", "\n" * 37, "\t" * 17 + "y", "=" * 60, "-" * 33 + "\n", "ab" * 30, "é" * 25,
+    "one of the many", "of the of  the", "x is not None", "y = _x", "f('a', 'b', *c)", "= '", "of thes",
     "!" * 20 + "\n" * 3 + "/" * 5, "9" * 25, " 9" * 6, "A" * 12 + "b", "aA" * 8, "\u0301" * 9 + "Z",
 ]
 
@@ -178,7 +179,8 @@ REGRESSIONS = []
 POOL = (
     list("abcstdlrevmxyzABCSTDLREVM") * 2
     + list("0123456789'''    \n\n\r\t__--..,,!?:;/\\(){}[]<>=+*&^%$#@~`|\"")
-    + ["  ", "   ", "\r\n", "'s", "'ll", "'RE", "the ", " in", "ing", "return ", " self", "<tool>"]
+    + ["  ", "   ", "\r\n", "'s", "'ll", "'RE", "the ", " in", "ing", "return ", " self", " of the", " = "]
+    + ["<tool>"]
     + list("éßñüøåÉÜøπΣωДжяЖІїאבשعمرहिंकกำ中国日本語ひらカタ한국어ªºʰǅ")
     + ["\u0301", "\u0308", "\u0327", "\u20dd", "\u200d", "\u200b", "\ufe0f", "\u00ad", "\u00a0"]
     + ["\u3000", "\u2003", "\u2028", "\u0085", "\u000b", "\u017f", "\u0000", "\u001e", "\u007f"]
