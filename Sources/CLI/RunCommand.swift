@@ -71,7 +71,7 @@ struct RunCommand: ParsableCommand {
     configuration.tokenLimit = tokenLimit < 0 ? nil : tokenLimit
     configuration.stopTokens = tokenizer.endOfGeneration
     configuration.ignoresEndOfSequence = ignoreEos
-    var detokenizer = StreamingDetokenizer(tokenizer: tokenizer)
+    var detokenizer = StreamingDetokenizer(tokenizer: tokenizer, after: tokens)
     var text = ""
     let result = try generator.generate(configuration) { newTokens in
       let piece = newTokens.map { detokenizer.append($0) }.joined()

@@ -23,17 +23,24 @@ package enum ChatSegment: Sendable, Equatable {
   case text(String)
 }
 
-/// How a conversation becomes a prompt: ChatML, which most small models with byte-level vocabularies
-/// are trained on.
+/// How a conversation becomes a prompt, in one of the formats of ``ChatFormat``.
 ///
 /// Template and contents are kept apart up to the tokens: a message that contains `<|im_end|>` does
-/// not end there.
+/// not end there. What is no control token in a format's own vocabulary, such as `[INST]` in that of
+/// Llama 2, is text wherever it comes from.
 package struct ChatTemplate: Sendable {
   static let messageStart = "<|im_start|>"
   static let messageEnd = "<|im_end|>"
+  private static let systemHeader =
+    "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n"
 
+  /// What the template was recognised as.
+  package let format: ChatFormat
   /// Put in front of conversations that do not begin with a system message.
   package let defaultSystemPrompt: String?
+  private let renderer: ChatRenderer
+  /// Whether the template itself writes a beginning of sequence.
+  private let beginsSequence: Bool
 
   /// Recognises the template in the metadata of `file`.
   ///
@@ -43,19 +50,53 @@ package struct ChatTemplate: Sendable {
     let key = "tokenizer.chat_template"
     guard file[key] != nil else { throw .missingChatTemplate }
     let template: String
-    do { template = try file.string(key) } catch { throw .metadata(error) }
-    try self.init(template: template)
+    let beginText: String?
+    let endText: String?
+    do {
+      template = try file.string(key)
+      beginText = try Self.tokenText(file, "tokenizer.ggml.bos_token_id")
+      endText = try Self.tokenText(file, "tokenizer.ggml.eos_token_id")
+    } catch { throw .metadata(error) }
+    try self.init(
+      template: template, beginOfSequence: beginText ?? "<s>", endOfSequence: endText ?? "</s>")
+  }
+
+  /// The text of the token that `key` names; nil where there is none.
+  private static func tokenText(_ file: GGUFFile, _ key: String) throws(GGUFError) -> String? {
+    guard file[key] != nil else { return nil }
+    let token = try file.integer(key)
+    let texts = try file.stringArray("tokenizer.ggml.tokens")
+    return texts.indices.contains(token) ? texts[token] : nil
   }
 
   /// Recognises a template by its text.
   ///
+  /// - Parameters:
+  ///   - template: in the language of Jinja.
+  ///   - beginOfSequence: what it means by `bos_token`.
+  ///   - endOfSequence: what it means by `eos_token`.
   /// - Throws: ``TokenizerError/unsupportedChatTemplate``.
-  package init(template: String) throws(TokenizerError) {
+  package init(
+    template: String, beginOfSequence: String = "<s>", endOfSequence: String = "</s>"
+  ) throws(TokenizerError) {
     let bytes = Array(template.utf8)
-    guard Self.firstRange(of: Self.messageStart, in: bytes[...]) != nil,
-      Self.firstRange(of: Self.messageEnd, in: bytes[...]) != nil
-    else { throw .unsupportedChatTemplate }
-    defaultSystemPrompt = Self.defaultSystemPrompt(in: bytes)
+    guard let format = ChatFormat(template: bytes) else { throw .unsupportedChatTemplate }
+    func has(_ text: String) -> Bool { firstRange(of: text, in: bytes[...]) != nil }
+    self.format = format
+    defaultSystemPrompt = format == .chatML ? Self.defaultSystemPrompt(in: bytes) : nil
+    beginsSequence = has("bos_token") || has(beginOfSequence)
+    // Llama 3.1 and later have the date in every prompt; this is what they say without a clock.
+    let hasHeader = has("Cutting Knowledge Date: December 2023") && has("26 Jul 2024")
+    renderer = ChatRenderer(
+      format: format, beginText: beginOfSequence, endText: endOfSequence,
+      systemHeader: format == .llama3 && hasHeader ? Self.systemHeader : "",
+      breaksLines: Self.breaksLines(bytes))
+  }
+
+  /// Whether a line break follows markup, in one literal or by way of several.
+  private static func breaksLines(_ template: [UInt8]) -> Bool {
+    let text = template.filter { !" '\"+".utf8.contains($0) }
+    return ["|>\\n", "|>\n"].contains { firstRange(of: $0, in: text[...]) != nil }
   }
 
   /// Renders a conversation.
@@ -64,7 +105,8 @@ package struct ChatTemplate: Sendable {
   ///   - messages: at least one.
   ///   - addsGenerationPrompt: whether the beginning of an answer follows.
   /// - Returns: control tokens and text; no two texts are neighbours, so that each is encoded as one.
-  /// - Throws: ``TokenizerError/noMessages`` or ``TokenizerError/invalidRole(_:)``.
+  /// - Throws: ``TokenizerError/noMessages``, ``TokenizerError/invalidRole(_:)`` or
+  ///   ``TokenizerError/unexpectedRole(format:message:role:expected:)``.
   package func render(
     _ messages: [ChatMessage], addsGenerationPrompt: Bool
   ) throws(TokenizerError) -> [ChatSegment] {
@@ -73,18 +115,28 @@ package struct ChatTemplate: Sendable {
     if first.role != "system", let defaultSystemPrompt {
       turns.insert(ChatMessage(role: "system", content: defaultSystemPrompt), at: 0)
     }
-    var segments: [ChatSegment] = []
-    for turn in turns {
-      guard Self.isValid(role: turn.role) else { throw .invalidRole(turn.role) }
-      segments += [
-        .markup(Self.messageStart), .text("\(turn.role)\n\(turn.content)"),
-        .markup(Self.messageEnd), .text("\n"),
-      ]
+    for turn in turns where !Self.isValid(role: turn.role) { throw .invalidRole(turn.role) }
+    if format.hasTurns { try checkTurns(turns, isToBeAnswered: addsGenerationPrompt) }
+    var renderer = renderer
+    renderer.append(turns)
+    if addsGenerationPrompt { renderer.appendGenerationPrompt() }
+    return renderer.segments
+  }
+
+  private func checkTurns(
+    _ messages: [ChatMessage], isToBeAnswered: Bool
+  ) throws(TokenizerError) {
+    let start = messages.first?.role == "system" ? 1 : 0
+    for index in start..<max(start + 1, messages.count) {
+      let expected = (index - start).isMultiple(of: 2) ? "user" : "assistant"
+      let role = index < messages.count ? messages[index].role : ""
+      guard role == expected else {
+        throw .unexpectedRole(format: format, message: index, role: role, expected: expected)
+      }
     }
-    if addsGenerationPrompt {
-      segments += [.markup(Self.messageStart), .text("assistant\n")]
+    if isToBeAnswered, format.answersUserDirectly, (messages.count - start).isMultiple(of: 2) {
+      throw .unexpectedRole(format: format, message: messages.count, role: "", expected: "user")
     }
-    return segments
   }
 
   /// Renders and encodes a conversation up to where the answer begins.
@@ -92,7 +144,8 @@ package struct ChatTemplate: Sendable {
   /// - Parameters:
   ///   - messages: at least one.
   ///   - tokenizer: of the same file.
-  /// - Returns: the prompt, with a beginning of sequence where the vocabulary asks for one.
+  /// - Returns: the prompt, with a beginning of sequence where the vocabulary or the template asks
+  ///   for one.
   /// - Throws: what ``render(_:addsGenerationPrompt:)`` throws, and
   ///   ``TokenizerError/markupIsNotControlToken(_:)``.
   package func encode(
@@ -107,10 +160,16 @@ package struct ChatTemplate: Sendable {
           throw .markupIsNotControlToken(text)
         }
         prompt += tokens
-      case .text(let text): prompt += tokenizer.encode(text, parseSpecial: false)
+      case .text(let text):
+        // Phi's control tokens take the white space behind them, where the vocabulary is Llama's.
+        let isStripped = format == .phi3 && tokenizer.addsSpacePrefix && !prompt.isEmpty
+        prompt += tokenizer.encode(
+          isStripped ? trimmed(text, atEnd: false) : text, parseSpecial: false)
       }
     }
-    if tokenizer.addsBeginOfSequence, let begin = tokenizer.beginOfSequence, prompt.first != begin {
+    if tokenizer.addsBeginOfSequence || beginsSequence, let begin = tokenizer.beginOfSequence,
+      prompt.first != begin
+    {
       prompt.insert(begin, at: 0)
     }
     return prompt
@@ -119,8 +178,8 @@ package struct ChatTemplate: Sendable {
   private static func isValid(role: String) -> Bool {
     (1...64).contains(role.utf8.count)
       && role.utf8.allSatisfy { byte in
-        switch CharacterClass(ascii: byte) {
-        case .letter, .number: true
+        switch CharacterKinds(ascii: byte) {
+        case .uppercase, .lowercase, .number: true
         default: byte == UInt8(ascii: "_") || byte == UInt8(ascii: "-")
         }
       }
@@ -170,15 +229,5 @@ package struct ChatTemplate: Sendable {
     case UInt8(ascii: "t"): 0x09
     default: byte
     }
-  }
-
-  private static func firstRange(of text: String, in bytes: ArraySlice<UInt8>) -> Range<Int>? {
-    let pattern = Array(text.utf8)
-    guard bytes.count >= pattern.count else { return nil }
-    for start in bytes.startIndex...bytes.endIndex - pattern.count
-    where bytes[start..<start + pattern.count].elementsEqual(pattern) {
-      return start..<start + pattern.count
-    }
-    return nil
   }
 }

@@ -3,17 +3,41 @@ package import InferenceTypes
 /// Turns tokens into text as they come. A character whose bytes are spread over tokens appears with
 /// the last of them; bytes that cannot become UTF-8 appear as U+FFFD. The texts joined are what
 /// decoding all bytes at once would give. Control tokens give nothing.
+///
+/// Vocabularies of SentencePiece put a space in front of a text, and decoding takes it away again:
+/// from what the first token with a text gives, one space, unless the token is that of a byte.
 package struct StreamingDetokenizer: Sendable {
   private let tokenizer: BytePairTokenizer
   /// The beginning of a character: at most three bytes.
   private var pending: [UInt8] = []
 
+  /// Whether the next text is the first.
+  private var isAtBeginning: Bool
+  private let continuesText: Bool
+
   /// A detokenizer at the beginning of a text.
-  package init(tokenizer: BytePairTokenizer) { self.tokenizer = tokenizer }
+  ///
+  /// - Parameter tokenizer: of the tokens to come.
+  package init(tokenizer: BytePairTokenizer) { self.init(tokenizer: tokenizer, after: []) }
+
+  /// A detokenizer of what follows `prompt`: its first space is kept, unless the prompt ends with a
+  /// control token, behind which a text begins.
+  ///
+  /// - Parameters:
+  ///   - tokenizer: of the tokens to come.
+  ///   - prompt: the tokens before them.
+  package init(tokenizer: BytePairTokenizer, after prompt: [TokenID]) {
+    self.tokenizer = tokenizer
+    continuesText = prompt.last.map { !tokenizer.isControl($0) } ?? false
+    isAtBeginning = !continuesText
+  }
 
   /// The text that `token`, which is in the vocabulary, completes.
   package mutating func append(_ token: TokenID) -> String {
-    pending += tokenizer.bytes(of: token, includeSpecial: false)
+    let piece = tokenizer.bytes(of: token, includeSpecial: false)
+    let isPrefixed = isAtBeginning && tokenizer.beginsWithPrefix(token)
+    if !piece.isEmpty { isAtBeginning = false }
+    pending += piece.dropFirst(isPrefixed ? 1 : 0)
     let end = pending.count - unfinishedCount
     defer { pending.removeFirst(end) }
     return String(decoding: pending[..<end], as: UTF8.self)
@@ -21,7 +45,10 @@ package struct StreamingDetokenizer: Sendable {
 
   /// The text of what is left, which is no whole character. The detokenizer is then as new.
   package mutating func finish() -> String {
-    defer { pending.removeAll() }
+    defer {
+      pending.removeAll()
+      isAtBeginning = !continuesText
+    }
     return String(decoding: pending, as: UTF8.self)
   }
 

@@ -17,11 +17,19 @@ enum TokenType: Int, Sendable {
 /// The tokenizer's metadata as they stand in the file, and what is derived from them once.
 struct VocabularySource {
   private static let endTexts: Set<String> = [
-    "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "</s>",
+    "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|eom_id|>", "<end_of_turn>", "<|end|>", "</s>",
+    "<|end_of_text|>", "<eos>",
   ]
-  private static let model = "gpt2"
 
-  let preTokenizer: PreTokenizer
+  /// How the tokens of the vocabulary come about.
+  enum Method {
+    /// `tokenizer.ggml.model` is `gpt2`.
+    case byteLevel(PreTokenizer)
+    /// `tokenizer.ggml.model` is `llama`. Scores are one for each token, none of them NaN.
+    case sentencePiece(scores: [Float], addsSpacePrefix: Bool)
+  }
+
+  let method: Method
   let texts: [String]
   let types: [TokenType]
   private let mergeTexts: [String]
@@ -31,18 +39,24 @@ struct VocabularySource {
     self.file = file
     do {
       let model = try file.string("tokenizer.ggml.model")
-      guard model == Self.model else { throw TokenizerError.unsupportedModel(model) }
-      let name = try file.string("tokenizer.ggml.pre")
-      guard let kind = PreTokenizer(name: name) else {
-        throw TokenizerError.unsupportedPreTokenizer(name)
-      }
-      preTokenizer = kind
       texts = try file.stringArray("tokenizer.ggml.tokens")
-      mergeTexts = try file.stringArray("tokenizer.ggml.merges")
       guard (1...BytePairTokenizer.vocabularyCountMax).contains(texts.count) else {
         throw TokenizerError.vocabularySize(texts.count)
       }
       types = try Self.types(file, count: texts.count)
+      switch model {
+      case "gpt2":
+        let name = try file.string("tokenizer.ggml.pre")
+        guard let kind = PreTokenizer(name: name) else {
+          throw TokenizerError.unsupportedPreTokenizer(name)
+        }
+        method = .byteLevel(kind)
+        mergeTexts = try file.stringArray("tokenizer.ggml.merges")
+      case "llama":
+        method = try Self.sentencePiece(file, count: texts.count)
+        mergeTexts = []
+      default: throw TokenizerError.unsupportedModel(model)
+      }
     } catch let error as TokenizerError {
       throw error
     } catch let error as GGUFError {
@@ -50,6 +64,30 @@ struct VocabularySource {
     } catch {
       preconditionFailure("an error of another module: \(error)")
     }
+  }
+
+  private static func sentencePiece(_ file: GGUFFile, count: Int) throws -> Method {
+    let scores = try file.floatArray("tokenizer.ggml.scores")
+    guard scores.count == count else {
+      throw TokenizerError.scoreCount(expected: count, found: scores.count)
+    }
+    if let token = scores.firstIndex(where: \.isNaN) {
+      throw TokenizerError.scoreIsNotANumber(token: token)
+    }
+    if try file.bool("tokenizer.ggml.remove_extra_whitespaces", default: false) {
+      throw TokenizerError.unsupportedNormalization("tokenizer.ggml.remove_extra_whitespaces")
+    }
+    let charactersKey = "tokenizer.ggml.precompiled_charsmap"
+    if let map = file[charactersKey] {
+      guard case .array(let bytes) = map, bytes.count == 0 else {
+        throw TokenizerError.unsupportedNormalization(charactersKey)
+      }
+    }
+    // Gemma's vocabularies were made without the prefix; not all of their files say so.
+    let pre = try file.string("tokenizer.ggml.pre", default: "default")
+    let addsSpacePrefix = try file.bool(
+      "tokenizer.ggml.add_space_prefix", default: !pre.hasPrefix("gemma"))
+    return .sentencePiece(scores: scores, addsSpacePrefix: addsSpacePrefix)
   }
 
   private static func types(_ file: GGUFFile, count: Int) throws -> [TokenType] {
@@ -74,17 +112,26 @@ struct VocabularySource {
     var pieces: [[UInt8]] = []
     pieces.reserveCapacity(texts.count)
     for (token, text) in texts.enumerated() {
-      switch types[token] {
-      case .normal, .unused: pieces.append(alphabet.lenientBytes(of: text))
-      case .unknown, .control, .userDefined: pieces.append(Array(text.utf8))
-      case .byte:
-        guard text.hasPrefix("<0x"), text.hasSuffix(">"), text.utf8.count == 6,
-          let byte = UInt8(text.dropFirst(3).dropLast(), radix: 16)
-        else { throw .invalidByteToken(token: token, text: text) }
-        pieces.append([byte])
+      switch (types[token], method) {
+      case (.byte, _): pieces.append([try byte(ofToken: token)])
+      case (.normal, .byteLevel), (.unused, .byteLevel):
+        pieces.append(alphabet.lenientBytes(of: text))
+      case (.normal, .sentencePiece), (.unused, .sentencePiece), (.userDefined, .sentencePiece):
+        pieces.append(Array(text.replacing("\u{2581}", with: " ").utf8))
+      case (.unknown, _), (.control, _), (.userDefined, .byteLevel):
+        pieces.append(Array(text.utf8))
       }
     }
     return pieces
+  }
+
+  /// The byte that `token`, of type byte, stands for.
+  func byte(ofToken token: Int) throws(TokenizerError) -> UInt8 {
+    let text = texts[token]
+    guard text.hasPrefix("<0x"), text.hasSuffix(">"), text.utf8.count == 6,
+      let byte = UInt8(text.dropFirst(3).dropLast(), radix: 16)
+    else { throw .invalidByteToken(token: token, text: text) }
+    return byte
   }
 
   /// The tokens that merging can give, by their bytes. Hidden tokens are not among them, so no text
@@ -130,9 +177,15 @@ struct VocabularySource {
     return SpecialTokenFinder(wanted)
   }
 
-  /// The token that `key` names, if the file has that key.
-  func token(_ key: String) throws(TokenizerError) -> TokenID? {
-    guard file[key] != nil else { return nil }
+  /// The token that `key` names. Without that key it is `fallback` in vocabularies of SentencePiece,
+  /// which number their special tokens alike, and none in others.
+  func token(_ key: String, fallback: UInt32? = nil) throws(TokenizerError) -> TokenID? {
+    guard file[key] != nil else {
+      guard case .sentencePiece = method, let fallback, fallback < texts.count,
+        types[Int(fallback)].isHidden
+      else { return nil }
+      return TokenID(fallback)
+    }
     let number: Int
     do { number = try file.integer(key) } catch { throw .metadata(error) }
     guard texts.indices.contains(number) else {
@@ -142,10 +195,20 @@ struct VocabularySource {
   }
 
   func addsBeginOfSequence() throws(TokenizerError) -> Bool {
-    do {
-      return try file.bool(
-        "tokenizer.ggml.add_bos_token", default: preTokenizer.addsBeginOfSequence)
-    } catch { throw .metadata(error) }
+    let fallback =
+      switch method {
+      case .byteLevel(let preTokenizer): preTokenizer.addsBeginOfSequence
+      case .sentencePiece: true
+      }
+    do { return try file.bool("tokenizer.ggml.add_bos_token", default: fallback) } catch {
+      throw .metadata(error)
+    }
+  }
+
+  func addsEndOfSequence() throws(TokenizerError) -> Bool {
+    do { return try file.bool("tokenizer.ggml.add_eos_token", default: false) } catch {
+      throw .metadata(error)
+    }
   }
 
   func endOfGeneration(_ endOfSequence: TokenID?) throws(TokenizerError) -> [TokenID] {
@@ -159,11 +222,20 @@ struct VocabularySource {
 
   func fingerprint() -> [UInt8] {
     var hash = ContentHash()
-    hash.update(Self.model)
-    hash.update(preTokenizer.names[0])
+    switch method {
+    case .byteLevel(let preTokenizer):
+      hash.update("gpt2")
+      hash.update(preTokenizer.names[0])
+    case .sentencePiece(_, let addsSpacePrefix):
+      hash.update("llama")
+      hash.update(addsSpacePrefix ? "space prefix" : "")
+    }
     hash.update(texts.count)
     for text in texts { hash.update(text) }
     hash.update(types.map { UInt8($0.rawValue) })
+    if case .sentencePiece(let scores, _) = method {
+      for score in scores { hash.update(Int(score.bitPattern)) }
+    }
     hash.update(mergeTexts.count)
     for text in mergeTexts { hash.update(text) }
     return hash.finish()

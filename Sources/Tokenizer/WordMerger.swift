@@ -2,6 +2,8 @@ import InferenceTypes
 
 /// Byte pair encoding of one word at a time, with memory that is kept between words.
 ///
+/// Pairs merge in the order of their ranks, and from left to right where ranks are equal.
+///
 /// - SeeAlso: Sennrich, Haddow and Birch 2016, "Neural Machine Translation of Rare Words with
 ///   Subword Units", arXiv:1508.07909. Here the pairs wait in a heap, so that a word of n bytes
 ///   takes O(n log n).
@@ -21,16 +23,25 @@ struct WordMerger {
   /// of their symbols is merged with another.
   private var heap: [UInt64] = []
 
+  /// Whether a symbol is taken apart again in the end, by its number; empty where none is.
+  private var isProvisional: [Bool]
+  /// What a provisional symbol was last seen to consist of.
+  private var parts: [UInt32: (left: UInt32, right: UInt32)] = [:]
+
+  /// - Parameter isProvisional: whether a symbol is taken apart again in the end, by its number;
+  ///   empty where none is.
+  init(isProvisional: [Bool] = []) { self.isProvisional = isProvisional }
+
   /// Appends the tokens of `word`, which is shorter than 4 GiB, to `output`.
   mutating func encode(
     _ word: Span<UInt8>, _ byteTokens: [UInt32], _ table: MergeTable, into output: inout [TokenID]
   ) {
     precondition(word.count < UInt32.max, "a word of \(word.count) bytes")
-    fill(word, byteTokens, table)
-    while let entry = popEntry() {
-      let left = Int(UInt32(truncatingIfNeeded: entry))
-      if merges[left] >> 32 == entry >> 32 { merge(at: left, table) }
+    clear()
+    for index in 0..<word.count {
+      append(byteTokens[Int(word[index])], count: word.count, table)
     }
+    mergeAll(table)
     var index = 0
     while index < symbols.count {
       if symbols[index] != Self.missing { output.append(TokenID(symbols[index])) }
@@ -39,19 +50,58 @@ struct WordMerger {
     }
   }
 
-  private mutating func fill(_ word: Span<UInt8>, _ byteTokens: [UInt32], _ table: MergeTable) {
+  /// Merges the symbols of `word`, fewer than 2^32 - 1, and appends what remains to `output`: each
+  /// symbol with the index of the first one in `word` that it consists of.
+  mutating func merge(
+    _ word: ArraySlice<UInt32>, _ table: MergeTable,
+    into output: inout [(symbol: UInt32, index: Int)]
+  ) {
+    precondition(word.count < UInt32.max, "a word of \(word.count) symbols")
+    clear()
+    for symbol in word { append(symbol, count: word.count, table) }
+    mergeAll(table)
+    var index = 0
+    while index < symbols.count {
+      appendFinal(symbols[index], word.startIndex + index, into: &output)
+      guard next[index] != Self.noIndex else { break }
+      index = Int(next[index])
+    }
+  }
+
+  private func appendFinal(
+    _ symbol: UInt32, _ index: Int, into output: inout [(symbol: UInt32, index: Int)]
+  ) {
+    guard let pair = parts[symbol] else {
+      output.append((symbol, index))
+      return
+    }
+    appendFinal(pair.left, index, into: &output)
+    appendFinal(pair.right, index, into: &output)
+  }
+
+  private mutating func clear() {
     symbols.removeAll(keepingCapacity: true)
     previous.removeAll(keepingCapacity: true)
     next.removeAll(keepingCapacity: true)
     merges.removeAll(keepingCapacity: true)
     heap.removeAll(keepingCapacity: true)
-    for index in 0..<word.count {
-      let symbol = byteTokens[Int(word[index])]
-      if index > 0 { note(table.merge(of: symbols[index - 1], symbol), at: index - 1) }
-      symbols.append(symbol)
-      previous.append(index == 0 ? Self.noIndex : UInt32(index - 1))
-      next.append(index == word.count - 1 ? Self.noIndex : UInt32(index + 1))
-      merges.append(MergeTable.none)
+    if !parts.isEmpty { parts.removeAll(keepingCapacity: true) }
+  }
+
+  @inline(__always)
+  private mutating func append(_ symbol: UInt32, count: Int, _ table: MergeTable) {
+    let index = symbols.count
+    symbols.append(symbol)
+    previous.append(index == 0 ? Self.noIndex : UInt32(index - 1))
+    next.append(index == count - 1 ? Self.noIndex : UInt32(index + 1))
+    merges.append(MergeTable.none)
+    if index > 0 { note(index - 1, symbols[index - 1], symbol, table) }
+  }
+
+  private mutating func mergeAll(_ table: MergeTable) {
+    while let entry = popEntry() {
+      let left = Int(UInt32(truncatingIfNeeded: entry))
+      if merges[left] >> 32 == entry >> 32 { merge(at: left, table) }
     }
   }
 
@@ -63,19 +113,29 @@ struct WordMerger {
     merges[right] = MergeTable.none
     next[left] = following
     merges[left] = MergeTable.none
-    if following != Self.noIndex {
-      previous[Int(following)] = UInt32(left)
-      note(table.merge(of: result, symbols[Int(following)]), at: left)
-    }
     let preceding = previous[left]
     if preceding != Self.noIndex {
-      note(table.merge(of: symbols[Int(preceding)], result), at: Int(preceding))
+      note(Int(preceding), symbols[Int(preceding)], result, table)
+    }
+    if following != Self.noIndex {
+      previous[Int(following)] = UInt32(left)
+      note(left, result, symbols[Int(following)], table)
     }
   }
 
-  private mutating func note(_ merge: UInt64, at index: Int) {
+  /// Looks up what the symbols at `index` and behind it become.
+  @inline(__always)
+  private mutating func note(
+    _ index: Int, _ left: UInt32, _ right: UInt32, _ table: MergeTable
+  ) {
+    let merge = table.merge(of: left, right)
     merges[index] = merge
-    if merge != MergeTable.none { push(merge & 0xFFFF_FFFF_0000_0000 | UInt64(index)) }
+    guard merge != MergeTable.none else { return }
+    push(merge & 0xFFFF_FFFF_0000_0000 | UInt64(index))
+    if !isProvisional.isEmpty {
+      let result = UInt32(truncatingIfNeeded: merge)
+      if isProvisional[Int(result)] { parts[result] = (left, right) }
+    }
   }
 
   // MARK: Binary heap, smallest first

@@ -153,7 +153,7 @@ struct TokenizerRejectionTests {
   }
 
   @Test func otherModelsAndRulesAreNamed() throws {
-    #expect(try error(TinyVocabulary(model: "llama")) == .unsupportedModel("llama"))
+    #expect(try error(TinyVocabulary(model: "t5")) == .unsupportedModel("t5"))
     #expect(try error(TinyVocabulary(pre: "default")) == .unsupportedPreTokenizer("default"))
     let message = TokenizerError.unsupportedPreTokenizer("default").description
     for name in ["gpt-2", "smollm", "llama-bpe", "qwen2"] { #expect(message.contains(name)) }

@@ -58,7 +58,7 @@ struct ChatTemplateTests {
 
   @Test func otherTemplatesAreRejected() throws {
     #expect(throws: TokenizerError.unsupportedChatTemplate) {
-      try ChatTemplate(template: "[INST] {{ message }} [/INST]")
+      try ChatTemplate(template: "USER: {{ message }} ASSISTANT:")
     }
     #expect(throws: TokenizerError.missingChatTemplate) {
       try ChatTemplate(file: TinyVocabulary().file())

@@ -69,7 +69,8 @@ struct PreTokenizerTests {
   ])
   func qwen2(text: String, words: [String]) { #expect(split(text, .qwen2) == words) }
 
-  @Test(arguments: PreTokenizer.allCases)
+  /// But for the rules that tell words by their punctuation.
+  @Test(arguments: PreTokenizer.allCases.filter { $0 != .bloom && $0 != .viking })
   func aByteOutsideOfUTF8IsACharacterThatIsNothing(kind: PreTokenizer) {
     #expect(preTokens(of: [0x61, 0xFF, 0xFF], kind: kind) == [[0x61], [0xFF, 0xFF]])
     // The first two bytes of a letter, a surrogate, an overlong slash, and a value too large.

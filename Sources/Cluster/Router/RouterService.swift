@@ -170,7 +170,8 @@ package actor RouterService: GenerationService {
     }
     generations[session] = Generation(
       continuation: continuation,
-      output: TextOutput(tokenizer: tokenizer, stopStrings: request.stopStrings),
+      output: TextOutput(
+        tokenizer: tokenizer, prompt: request.prompt, stopStrings: request.stopStrings),
       promptCount: request.prompt.count)
     submit(.requested(session, routed))
     generations[session]?.isAdmitted = true

@@ -8,8 +8,9 @@ struct TextOutput: Sendable {
   /// Tokens from here on are rows of the model without a text.
   private let vocabularyCount: Int
 
-  init(tokenizer: BytePairTokenizer, stopStrings: [String]) {
-    detokenizer = StreamingDetokenizer(tokenizer: tokenizer)
+  /// The text of what follows `prompt`.
+  init(tokenizer: BytePairTokenizer, prompt: [TokenID], stopStrings: [String]) {
+    detokenizer = StreamingDetokenizer(tokenizer: tokenizer, after: prompt)
     matcher = StopMatcher(stopStrings: stopStrings)
     vocabularyCount = tokenizer.vocabularyCount
   }
