@@ -1,4 +1,4 @@
-// Weight formats of the model file: to panels, to floats, from floats. Not speed-critical.
+// Weight formats of the model file: to panels, to floats. Not speed-critical.
 #pragma STDC FP_CONTRACT OFF
 #include "kernel_table.h"
 
@@ -10,6 +10,8 @@ size_t ck_row_bytes(ck_format format, size_t cols) {
     case ck_format_q8_0: return cols % 32 == 0 ? cols / 32 * 34 : 0;
     case ck_format_q4_0: return cols % 32 == 0 ? cols / 32 * 18 : 0;
     case ck_format_q4_1: return cols % 32 == 0 ? cols / 32 * 20 : 0;
+    case ck_format_q4_k: return cols % 256 == 0 ? cols / 256 * 144 : 0;
+    case ck_format_q6_k: return cols % 256 == 0 ? cols / 256 * 210 : 0;
   }
   return 0;
 }
@@ -24,6 +26,8 @@ size_t ck_panel_bytes(ck_format format, size_t cols) {
     case ck_format_q8_0: return cols % 32 == 0 ? whole_lines(cols / 32 * (512 + 32)) : 0;
     case ck_format_q4_0: return cols % 32 == 0 ? whole_lines(cols / 32 * (256 + 32)) : 0;
     case ck_format_q4_1: return cols % 32 == 0 ? whole_lines(cols / 32 * (256 + 64)) : 0;
+    case ck_format_q4_k:
+    case ck_format_q6_k: return 0;  // no product yet
   }
   return 0;
 }
@@ -61,6 +65,41 @@ static uint16_t load16(const uint8_t *p) {
   return value;
 }
 
+/// Sub-block i of q4_k: its six-bit scale and minimum. The high two bits of 4 to 7 lie above the
+/// low six bits of 0 to 3.
+static void scale_and_minimum(const uint8_t packed[12], size_t i, uint32_t *scale,
+                              uint32_t *minimum) {
+  if (i < 4) {
+    *scale = packed[i] & 63u;
+    *minimum = packed[i + 4] & 63u;
+  } else {
+    *scale = (packed[i + 4] & 15u) | (packed[i - 4] >> 6) << 4;
+    *minimum = (uint32_t)(packed[i + 4] >> 4) | (packed[i] >> 6) << 4;
+  }
+}
+
+static void dequantize_q4_k(float out[256], const uint8_t block[144]) {
+  float d = ck_half_to_float(load16(block)), d_minimum = ck_half_to_float(load16(block + 2));
+  for (size_t i = 0; i < 256; i++) {
+    uint32_t scale, minimum;
+    scale_and_minimum(block + 4, i / 32, &scale, &minimum);
+    uint8_t pair = block[16 + i / 64 * 32 + i % 32];
+    uint32_t q = i % 64 < 32 ? pair & 15u : pair >> 4;
+    out[i] = d * (float)scale * (float)q - d_minimum * (float)minimum;
+  }
+}
+
+static void dequantize_q6_k(float out[256], const uint8_t block[210]) {
+  float d = ck_half_to_float(load16(block + 208));
+  for (size_t i = 0; i < 256; i++) {
+    size_t half = i / 128, quarter = i % 128 / 32, at = i % 32;
+    uint32_t low = block[half * 64 + quarter % 2 * 32 + at] >> (quarter < 2 ? 0 : 4) & 15u;
+    uint32_t high = block[128 + half * 32 + at] >> (2 * quarter) & 3u;
+    float scale = (float)(int8_t)block[192 + i / 16];
+    out[i] = d * scale * (float)((int32_t)(low | high << 4) - 32);
+  }
+}
+
 void ck_dequantize_row(ck_format format, float *out, const uint8_t *row, size_t cols) {
   switch (format) {
     case ck_format_f32: memcpy(out, row, cols * 4); return;
@@ -88,75 +127,12 @@ void ck_dequantize_row(ck_format format, float *out, const uint8_t *row, size_t 
                              : scale * (float)(q - 8);
       }
       return;
-  }
-}
-
-static void store16(uint8_t *p, uint16_t value) { memcpy(p, &value, 2); }
-
-static int32_t rounded_within(float x, int32_t low, int32_t high) {
-  if (x <= (float)low) return low;
-  if (x >= (float)high) return high;
-  return (int32_t)((x + CK_ROUND_MAGIC) - CK_ROUND_MAGIC);
-}
-
-static void quantize_block32(ck_format format, uint8_t *block, const float x[32]) {
-  float smallest = x[0], largest = x[0], extreme = x[0];
-  for (size_t i = 1; i < 32; i++) {
-    if (x[i] < smallest) smallest = x[i];
-    if (x[i] > largest) largest = x[i];
-    if (fabsf(x[i]) > fabsf(extreme)) extreme = x[i];
-  }
-  float scale = format == ck_format_q8_0   ? fabsf(extreme) / 127.0f
-                : format == ck_format_q4_0 ? extreme / -8.0f
-                                           : (largest - smallest) / 15.0f;
-  float inverse = scale != 0.0f ? 1.0f / scale : 0.0f;
-  if (!(fabsf(inverse) <= 3.4028234e38f)) inverse = 0.0f;
-  store16(block, ck_float_to_half(scale));
-  if (format == ck_format_q8_0) {
-    for (size_t i = 0; i < 32; i++)
-      block[2 + i] = (uint8_t)(int8_t)rounded_within(x[i] * inverse, -127, 127);
-    return;
-  }
-  bool has_minimum = format == ck_format_q4_1;
-  if (has_minimum) store16(block + 2, ck_float_to_half(smallest));
-  uint8_t *pairs = block + (has_minimum ? 4 : 2);
-  for (size_t i = 0; i < 16; i++) {
-    int32_t q[2];
-    for (size_t half = 0; half < 2; half++) {
-      float value = x[i + 16 * half];
-      float scaled = has_minimum ? (value - smallest) * inverse : value * inverse + 8.0f;
-      q[half] = rounded_within(scaled, 0, 15);
-    }
-    pairs[i] = (uint8_t)(q[0] | q[1] << 4);
-  }
-}
-
-static uint16_t float_to_bfloat(float x) {
-  uint32_t bits = ck_float_bits(x);
-  if (x != x) return (uint16_t)(bits >> 16 | 0x40u);  // rounding could make it a number
-  return (uint16_t)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
-}
-
-void ck_quantize_row(ck_format format, uint8_t *row, const float *x, size_t cols) {
-  if (format == ck_format_f32) {
-    memcpy(row, x, cols * 4);
-    return;
-  }
-  if (format == ck_format_f16 || format == ck_format_bf16) {
-    for (size_t i = 0; i < cols; i++) {
-      bool half = format == ck_format_f16;
-      store16(row + 2 * i, half ? ck_float_to_half(x[i]) : float_to_bfloat(x[i]));
-    }
-    return;
-  }
-  size_t block_bytes = ck_row_bytes(format, 32);
-  for (size_t block = 0; block < cols / 32; block++) {
-    float finite[32];
-    for (size_t i = 0; i < 32; i++) {
-      float value = x[block * 32 + i];
-      finite[i] = value - value == 0.0f ? value : 0.0f;
-    }
-    quantize_block32(format, row + block * block_bytes, finite);
+    case ck_format_q4_k:
+      for (size_t i = 0; i < cols / 256; i++) dequantize_q4_k(out + i * 256, row + i * 144);
+      return;
+    case ck_format_q6_k:
+      for (size_t i = 0; i < cols / 256; i++) dequantize_q6_k(out + i * 256, row + i * 210);
+      return;
   }
 }
 
