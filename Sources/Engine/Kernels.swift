@@ -227,6 +227,13 @@ package enum WeightFormat: String, Sendable, CaseIterable {
   case q4_0 = "Q4_0"
   // swift-format-ignore: AlwaysUseLowerCamelCase
   case q4_1 = "Q4_1"
+  // swift-format-ignore: AlwaysUseLowerCamelCase
+  case q4_K = "Q4_K"
+  // swift-format-ignore: AlwaysUseLowerCamelCase
+  case q6_K = "Q6_K"
+
+  /// The formats that matrices are multiplied in; the others are converted only.
+  package static let allCases: [WeightFormat] = [.f32, .f16, .bf16, .q8_0, .q4_0, .q4_1]
 
   fileprivate var raw: ck_format {
     switch self {
@@ -236,6 +243,8 @@ package enum WeightFormat: String, Sendable, CaseIterable {
     case .q8_0: ck_format_q8_0
     case .q4_0: ck_format_q4_0
     case .q4_1: ck_format_q4_1
+    case .q4_K: ck_format_q4_k
+    case .q6_K: ck_format_q6_k
     }
   }
 
@@ -278,6 +287,14 @@ package enum WeightFormat: String, Sendable, CaseIterable {
       }
       count = size
     }
+  }
+}
+
+extension WeightFormat {
+  /// Rounds a row of floats to this format.
+  func quantize(_ row: MemoryView<Float>, into bytes: MemoryView<UInt8>) {
+    precondition(bytes.count == rowBytes(row.count), "\(bytes.count) bytes for \(row.count)")
+    unsafe ck_quantize_row(raw, bytes.base, row.base, row.count)
   }
 }
 

@@ -95,6 +95,8 @@ struct TinyModel {
     case .q8_0: .q8_0
     case .q4_0: .q4_0
     case .q4_1: .q4_1
+    case .q4_K: .q4_K
+    case .q6_K: .q6_K
     }
   }
 }

@@ -144,7 +144,9 @@ private struct WeightLoader {
     guard found == expected || (rows == 1 && found == [cols, 1]) else {
       throw .wrongShape(tensor: name, found: found, expected: expected)
     }
-    guard let format = WeightFormat(rawValue: tensor.type.name) else {
+    guard let format = WeightFormat(rawValue: tensor.type.name),
+      WeightFormat.allCases.contains(format)
+    else {
       throw .unsupportedTensorType(
         tensor: name, type: tensor.type.name, supported: WeightFormat.allCases.map(\.rawValue))
     }
