@@ -28,12 +28,13 @@ import Testing
   }
 
   private func quantize(
-    _ file: GGUFFile, _ type: QuantizationType, threads: Int = 2
+    _ file: GGUFFile, _ type: QuantizationType, threads: Int = 2, chunkBytes: Int = 8 << 20
   ) throws -> Outcome {
     let path = temporaryPath()
     defer { try? FileManager.default.removeItem(atPath: path) }  // nothing to do about leftovers
     let plan = try QuantizationPlan(file: file, type: type)
-    let quantizer = try Quantizer(file: file, plan: plan, threadCount: threads)
+    let quantizer = try Quantizer(
+      file: file, plan: plan, threadCount: threads, chunkBytes: chunkBytes)
     let tensors = try quantizer.write(to: path, replacing: false)
     let data = try Data(contentsOf: URL(filePath: path))
     return Outcome(file: try GGUFFile(path: path), bytes: [UInt8](data), tensors: tensors)
@@ -99,11 +100,11 @@ import Testing
   }
 
   @Test(arguments: QuantizationType.allCases)
-  func threadsAndRepetitionsMakeNoDifference(type: QuantizationType) throws {
+  func threadsChunksAndRepetitionsMakeNoDifference(type: QuantizationType) throws {
     let file = try tiny().file()
     let one = try quantize(file, type, threads: 1)
-    for threads in [1, 2, 5] {
-      let other = try quantize(file, type, threads: threads)
+    for (threads, chunkBytes) in [(1, 8 << 20), (2, 8 << 20), (5, 1 << 12), (2, 1000), (1, 1)] {
+      let other = try quantize(file, type, threads: threads, chunkBytes: chunkBytes)
       #expect(other.bytes == one.bytes)
       #expect(other.tensors == one.tensors)
     }

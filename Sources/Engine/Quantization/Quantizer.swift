@@ -22,21 +22,27 @@ package enum QuantizationEvent: Sendable {
 ///
 /// Every row is a matter of its own, so that the file does not depend on the number of threads.
 package struct Quantizer {
-  /// Rows that are worked on together take about this many bytes in the new file.
-  private static let chunkBytes = 8 << 20
   /// The version of the quantised formats that `general.quantization_version` names.
   private static let formatVersion: UInt32 = 2
 
   private let file: GGUFFile
   private let plan: QuantizationPlan
   private let threads: WorkerThreads
+  private let chunkBytes: Int
 
-  /// - Throws: as ``QuantizationPlan``, and ``EngineError/invalidThreadCount(_:limit:)``.
+  /// - Parameters:
+  ///   - file: what is read.
+  ///   - plan: made for `file`.
+  ///   - threadCount: 1...256, the caller included.
+  ///   - chunkBytes: rows that are worked on together take about as much in the new file.
+  /// - Throws: ``EngineError/invalidThreadCount(_:limit:)``.
   package init(
-    file: GGUFFile, plan: QuantizationPlan, threadCount: Int
+    file: GGUFFile, plan: QuantizationPlan, threadCount: Int, chunkBytes: Int = 8 << 20
   ) throws(EngineError) {
+    precondition(chunkBytes > 0, "chunks of \(chunkBytes) bytes")
     self.file = file
     self.plan = plan
+    self.chunkBytes = chunkBytes
     threads = try WorkerThreads(count: threadCount)
   }
 
@@ -101,9 +107,9 @@ package struct Quantizer {
   ) throws(GGUFError) -> QuantizedTensor {
     // safe: the mapping lives as long as `file`.
     let bytes = unsafe file.withTensorBytes(entry.tensor) { unsafe $0 }
-    for start in stride(from: 0, to: bytes.count, by: Self.chunkBytes) {
+    for start in stride(from: 0, to: bytes.count, by: chunkBytes) {
       report(Double(start) / Double(bytes.count))
-      let end = min(start + Self.chunkBytes, bytes.count)
+      let end = min(start + chunkBytes, bytes.count)
       let part = unsafe UnsafeRawBufferPointer(rebasing: bytes[start..<end])
       try unsafe writer.append(part.assumingMemoryBound(to: UInt8.self).span)
     }
@@ -115,7 +121,7 @@ package struct Quantizer {
   ) throws -> QuantizedTensor {
     let rowCount = entry.tensor.rowCount
     let rowBytes = entry.byteCount / rowCount
-    let chunk = min(rowCount, max(Self.chunkBytes / rowBytes, threads.count))
+    let chunk = min(rowCount, max(chunkBytes / rowBytes, threads.count))
     let rows = try RowConverter(file: file, entry: entry, rowLimit: chunk, workers: threads.count)
     var squaredError = 0.0
     var squares = 0.0
