@@ -157,7 +157,7 @@ extension IntegrationTests {
       #expect(first.errors.contains("[272/272]") && !first.errors.contains("\r"))
       #expect(first.errors.contains("quantised already (Q4_1)"))
       let answer = try await Daemon.output([
-        "run", "-m", path, "-p", "What is the capital of France?", "-n", "12", "--temp", "0",
+        "run", "-m", path, "-p", "The capital of France is", "--raw", "-n", "4", "--temp", "0",
       ])
       #expect(String(decoding: answer.output, as: UTF8.self).contains("Paris"))
 
