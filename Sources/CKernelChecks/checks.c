@@ -29,6 +29,7 @@ static const check checks[] = {
     {"half precision", false, check_halves},
     {"bfloat16", false, check_bfloats},
     {"rows to floats and back", false, check_rows},
+    {"rows whose scales are searched", false, check_searched_rows},
     {"panels", false, check_panels},
     {"rotary tables", false, check_rope_table},
     {"planted faults are found", false, check_mutations},

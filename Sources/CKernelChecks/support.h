@@ -113,6 +113,7 @@ check_function check_rope_adjacent, check_rope_halves, check_gelu_multiply, chec
 check_function check_soft_cap, check_attention, check_attention_not_finite;
 check_function check_top_k, check_halves, check_bfloats, check_rows, check_panels;
 check_function check_rope_table, check_mutations;
+check_function check_searched_rows;
 
 #pragma clang assume_nonnull end
 

@@ -1,4 +1,4 @@
-// Weight formats of the model file: to panels, to floats, from floats. Not speed-critical.
+// Weight formats of the model file: to panels, to floats. Not speed-critical.
 #pragma STDC FP_CONTRACT OFF
 #include "kernel_table.h"
 
@@ -175,76 +175,3 @@ void ck_dequantize_row(ck_format format, float *out, const uint8_t *row, size_t 
   for (size_t i = 0; i < cols / weights; i++)
     dequantize_block(format, out + i * weights, row + i * block_bytes);
 }
-
-static void store16(uint8_t *p, uint16_t value) { memcpy(p, &value, 2); }
-
-static int32_t rounded_within(float x, int32_t low, int32_t high) {
-  if (x <= (float)low) return low;
-  if (x >= (float)high) return high;
-  return (int32_t)((x + CK_ROUND_MAGIC) - CK_ROUND_MAGIC);
-}
-
-static void quantize_block32(ck_format format, uint8_t *block, const float x[32]) {
-  float smallest = x[0], largest = x[0], extreme = x[0];
-  for (size_t i = 1; i < 32; i++) {
-    if (x[i] < smallest) smallest = x[i];
-    if (x[i] > largest) largest = x[i];
-    if (fabsf(x[i]) > fabsf(extreme)) extreme = x[i];
-  }
-  float scale = format == ck_format_q8_0   ? fabsf(extreme) / 127.0f
-                : format == ck_format_q4_0 ? extreme / -8.0f
-                                           : (largest - smallest) / 15.0f;
-  float inverse = scale != 0.0f ? 1.0f / scale : 0.0f;
-  if (!(fabsf(inverse) <= 3.4028234e38f)) inverse = 0.0f;
-  store16(block, ck_float_to_half(scale));
-  if (format == ck_format_q8_0) {
-    for (size_t i = 0; i < 32; i++)
-      block[2 + i] = (uint8_t)(int8_t)rounded_within(x[i] * inverse, -127, 127);
-    return;
-  }
-  bool has_minimum = format == ck_format_q4_1;
-  if (has_minimum) store16(block + 2, ck_float_to_half(smallest));
-  uint8_t *pairs = block + (has_minimum ? 4 : 2);
-  for (size_t i = 0; i < 16; i++) {
-    int32_t q[2];
-    for (size_t half = 0; half < 2; half++) {
-      float value = x[i + 16 * half];
-      float scaled = has_minimum ? (value - smallest) * inverse : value * inverse + 8.0f;
-      q[half] = rounded_within(scaled, 0, 15);
-    }
-    pairs[i] = (uint8_t)(q[0] | q[1] << 4);
-  }
-}
-
-static uint16_t float_to_bfloat(float x) {
-  uint32_t bits = ck_float_bits(x);
-  if (x != x) return (uint16_t)(bits >> 16 | 0x40u);  // rounding could make it a number
-  return (uint16_t)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
-}
-
-void ck_quantize_row(ck_format format, uint8_t *row, const float *x, size_t cols) {
-  if (format == ck_format_f32) {
-    memcpy(row, x, cols * 4);
-    return;
-  }
-  if (format == ck_format_f16 || format == ck_format_bf16) {
-    for (size_t i = 0; i < cols; i++) {
-      bool half = format == ck_format_f16;
-      store16(row + 2 * i, half ? ck_float_to_half(x[i]) : float_to_bfloat(x[i]));
-    }
-    return;
-  }
-  size_t block_bytes = ck_row_bytes(format, 32);
-  for (size_t block = 0; block < cols / 32; block++) {
-    float finite[32];
-    for (size_t i = 0; i < 32; i++) {
-      float value = x[block * 32 + i];
-      finite[i] = value - value == 0.0f ? value : 0.0f;
-    }
-    quantize_block32(format, row + block * block_bytes, finite);
-  }
-}
-
-// MARK: rotary tables
-
-// Plain polynomial versions of exp, log, sin and cos: libm may differ from machine to machine.

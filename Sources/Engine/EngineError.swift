@@ -9,6 +9,7 @@ package enum EngineError: Error, Equatable, Sendable {
   case wrongShape(tensor: String, found: [Int], expected: [Int])
   case invalidSetting(key: String, value: Int, expected: String)
   case file(String)
+  case unknownQuantizationType(String, supported: [String])
   case unknownInstructionSet(String, available: [String])
   case outOfMemory(what: String, sizeBytes: Int)
   case invalidThreadCount(Int, limit: Int)
@@ -38,6 +39,8 @@ extension EngineError: CustomStringConvertible {
     case .invalidSetting(let key, let value, let expected):
       "\(key) is \(value), expected \(expected)"
     case .file(let message): message
+    case .unknownQuantizationType(let name, let supported):
+      "quantisation type \"\(name)\" is unknown; supported: \(list(supported))"
     case .unknownInstructionSet(let name, let available):
       "instruction set \"\(name)\" is not available on this machine; available: \(list(available))"
     case .outOfMemory(let what, let sizeBytes):

@@ -295,8 +295,8 @@ package enum WeightFormat: String, Sendable, CaseIterable {
   /// Whether ``quantize(_:)`` knows this format.
   package var isQuantizable: Bool {
     switch self {
-    case .f32, .f16, .bf16, .q8_0, .q4_0, .q4_1: true
-    case .q5_0, .q5_1, .q2_K, .q3_K, .q4_K, .q5_K, .q6_K, .iq4_nl: false
+    case .f32, .f16, .bf16, .q8_0, .q4_0, .q4_1, .q4_K, .q6_K: true
+    case .q5_0, .q5_1, .q2_K, .q3_K, .q5_K, .iq4_nl: false
     }
   }
 
@@ -341,6 +341,14 @@ package enum WeightFormat: String, Sendable, CaseIterable {
       }
       count = size
     }
+  }
+}
+
+extension WeightFormat {
+  /// Rounds a row of floats to this format.
+  func quantize(_ row: MemoryView<Float>, into bytes: MemoryView<UInt8>) {
+    precondition(bytes.count == rowBytes(row.count), "\(bytes.count) bytes for \(row.count)")
+    unsafe ck_quantize_row(raw, bytes.base, row.base, row.count)
   }
 }
 

@@ -100,26 +100,6 @@ import Glibc
   }
 }
 
-/// Creates or replaces the file at `path`.
-func writeFile(_ bytes: [UInt8], to path: String) throws(GGUFError) {
-  let descriptor = unsafe open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
-  guard descriptor >= 0 else { throw .cannotWrite(path: path, errno: errno) }
-  var written = 0
-  while written < bytes.count {
-    let step = unsafe bytes.withUnsafeBytes { buffer in
-      unsafe write(descriptor, buffer.baseAddress?.advanced(by: written), buffer.count - written)
-    }
-    if step < 0 && errno == EINTR { continue }
-    guard step > 0 else {
-      let code = errno
-      close(descriptor)
-      throw .cannotWrite(path: path, errno: code)
-    }
-    written += step
-  }
-  guard close(descriptor) == 0 else { throw .cannotWrite(path: path, errno: errno) }
-}
-
 /// The system's words for an error number.
 func errorText(_ code: Int32) -> String {
   // safe: strerror returns a terminated string, copied here before anyone else can ask.

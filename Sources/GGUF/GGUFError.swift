@@ -5,6 +5,10 @@ package enum GGUFError: Error, Equatable, Sendable {
   case cannotRead(path: String, errno: Int32)
   /// The file cannot be created or written.
   case cannotWrite(path: String, errno: Int32)
+  /// A file that is not to be replaced.
+  case alreadyExists(path: String)
+  /// The file system is full, or would be. In bytes.
+  case noSpace(path: String, needed: Int, available: Int)
   /// A directory, a pipe or a device.
   case notARegularFile(path: String)
 
@@ -65,7 +69,7 @@ package enum ShapeProblem: Equatable, Sendable {
 extension GGUFError: CustomStringConvertible {
   package var description: String {
     switch self {
-    case .cannotRead, .cannotWrite, .notARegularFile: fileDescription
+    case .cannotRead, .cannotWrite, .alreadyExists, .noSpace, .notARegularFile: fileDescription
     case .missingKey, .wrongType: questionDescription
     case .duplicateTensor, .absurdShape, .unknownTensorType, .misalignedTensor, .tensorPastEnd,
       .overlappingTensors:
@@ -78,6 +82,9 @@ extension GGUFError: CustomStringConvertible {
     switch self {
     case .cannotRead(let path, let errno): "cannot read \(path): \(errorText(errno))"
     case .cannotWrite(let path, let errno): "cannot write \(path): \(errorText(errno))"
+    case .alreadyExists(let path): "\(path) exists already; nothing was written"
+    case .noSpace(let path, let needed, let available):
+      "no space for \(path): \(needed) bytes needed, \(available) left on its file system"
     case .notARegularFile(let path): "\(path) is not a regular file; expected a GGUF model file"
     default: headerDescription
     }

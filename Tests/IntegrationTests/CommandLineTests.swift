@@ -137,6 +137,37 @@ extension IntegrationTests {
       }
     }
 
+    @Test func quantizeWritesAModelThatAnswers() async throws {
+      let model = try TestFiles.modelPath()
+      let path = FileManager.default.temporaryDirectory
+        .appending(path: "quantized-\(UUID().uuidString).gguf").path()
+      defer { try? FileManager.default.removeItem(atPath: path) }  // Best effort: it is temporary.
+      let first = try await Daemon.output(["quantize", model, path, "q8_0", "--json"])
+      try #require(first.status == 0, "\(first.errors)")
+      let report = try json(first.output)
+      #expect(report["type"] as? String == "Q8_0")
+      let size = try FileManager.default.attributesOfItem(atPath: path)[.size] as? Int
+      #expect(report["output_bytes"] as? Int == size)
+      let bits = try #require(report["bits_per_weight"] as? Double)
+      #expect((8.5..<8.6).contains(bits))
+      let groups = try #require(report["groups"] as? [[String: Any]])
+      let rounded = try #require(groups.first { $0["type"] as? String == "Q8_0" })
+      #expect((0..<0.02).contains(try #require(rounded["relative_error"] as? Double)))
+      // Standard error is no terminal: a line for each tensor, and the note about rounding twice.
+      #expect(first.errors.contains("[272/272]") && !first.errors.contains("\r"))
+      #expect(first.errors.contains("quantised already (Q4_1)"))
+      let answer = try await Daemon.output([
+        "run", "-m", path, "-p", "The capital of France is", "--raw", "-n", "4", "--temp", "0",
+      ])
+      #expect(String(decoding: answer.output, as: UTF8.self).contains("Paris"))
+
+      let refused = try await Daemon.output(["quantize", model, path, "q4_0"])
+      #expect(refused.status == 1 && refused.errors.contains("--force"), "\(refused.errors)")
+      let forced = try await Daemon.output(["quantize", model, path, "q4_0", "--force"])
+      #expect(forced.status == 0 && forced.errors.contains("Q4_1 to Q4_0"))
+      #expect(String(decoding: forced.output, as: UTF8.self).contains("bits per weight"))
+    }
+
     @Test(arguments: [
       (["run", "-m", "/no/such/file.gguf", "-p", "x"], "/no/such/file.gguf"),
       (["run", "-m", "MODEL", "-p", "x", "--spec-type", "magic"], "magic"),
@@ -150,6 +181,11 @@ extension IntegrationTests {
       (["logits", "-m", "MODEL", "--tokens", "1,99999999"], "49152"),
       (["logits", "-m", "MODEL", "--tokens", "1", "--backend", "cuda"], "openblas"),
       (["bench", "engine", "-m", "MODEL", "-p", "0"], "0"),
+      (["quantize", "MODEL", "/tmp/unwritten.gguf", "q9"], "Q4_K_M"),
+      (["quantize", "MODEL", "MODEL", "q8_0", "--force"], "input file"),
+      (["quantize", "/no/such/file.gguf", "/tmp/unwritten.gguf", "q8_0"], "/no/such/file.gguf"),
+      (["quantize", "MODEL", "/no/such/folder/out.gguf", "q8_0"], "/no/such/folder/out.gguf"),
+      (["quantize", "MODEL", "/tmp/unwritten.gguf", "q8_0", "-t", "0"], "thread"),
       (["router", "-m", "MODEL", "--host", "0.0.0.0", "--port", "0"], "--api-key"),
       (["router", "-m", "MODEL", "--bind", "tcp://0.0.0.0:*"], "--insecure-plaintext"),
       (["verifier", "-m", "MODEL", "--bind", "tcp://0.0.0.0:*"], "--insecure-plaintext"),

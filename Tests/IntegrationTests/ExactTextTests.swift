@@ -99,8 +99,9 @@ final class DraftModel: Sendable {
   init() throws {
     path = FileManager.default.temporaryDirectory
       .appending(path: "slipstream-draft-\(UUID().uuidString).gguf").path()
-    try Requantization.write(
-      from: GGUFFile(path: TestFiles.modelPath()), replacing: .q4_1, with: .q4_0, to: path)
+    let file = try GGUFFile(path: TestFiles.modelPath())
+    let plan = try QuantizationPlan(file: file, type: .q4_0)
+    _ = try Quantizer(file: file, plan: plan, threadCount: 1).write(to: path, replacing: false)
   }
 
   // The file may be gone already; nothing depends on it.

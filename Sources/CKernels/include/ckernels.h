@@ -171,8 +171,9 @@ void ck_repack_panel(ck_format format, uint8_t *panel, const uint8_t *rows, size
 /// out[cols] = one file row as floats.
 void ck_dequantize_row(ck_format format, float *out, const uint8_t *row, size_t cols);
 
-/// One row of floats as a file row, rounded to nearest. NaN and infinities stay what they are in
-/// the float formats and become 0 in the quantised ones.
+/// One row of floats as a file row: rounded to nearest, in q4_k and q6_k to scales searched for the
+/// least squared error. NaN and infinities stay what they are in the float formats and become 0 in
+/// the quantised ones. The same bytes on every machine.
 void ck_quantize_row(ck_format format, uint8_t *row, const float *x, size_t cols);
 
 /// Natural logarithm of a positive, finite and normal number, the same on every machine.
