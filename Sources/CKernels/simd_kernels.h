@@ -3,9 +3,8 @@
 //
 // Wanted from the includer:
 //   lanes            sixteen floats: lanes_zero, _set1, _load, _load_part, _store, _store_part,
-//                    _load_half, _load_bfloat, _fma(a, b, c) = a * b + c, _add, _sub, _mul, _div,
+//                    _load_half, _load_bfloat, _load_signed (int8), _store_half, _fma(a, b, c) = a * b + c, _add, _sub, _mul, _div,
 //                    _max(a, b) (b where either is NaN), _abs, _sum (the fixed tree),
-//                    _sum16(lanes[16]) -> lane i = tree sum of vector i,
 //                    _exp_select(x, y): y, but NaN -> NaN, x < LOW -> 0, x > HIGH -> infinity,
 //                    _shift_exponent(p, shifted): p * 2^(integer in shifted's low bits),
 //                    _greater_mask(a, threshold): bit i set where lane i > threshold
@@ -14,6 +13,8 @@
 //                    sums_dot_signed(sums, words, pointer to 4 int8), sums_to_lanes
 //   quantize_block   32 floats to 32 int8 with their sum
 //   TILE_MAX         4 or 16
+//   QUERY_TILE       queries that share a load of keys or values, at most 4
+//   VALUE_PARTS      vectors of values in flight for each query
 //   SPLIT_MAX        up to so many columns take two chains of dot products
 #pragma STDC FP_CONTRACT OFF
 
@@ -49,7 +50,11 @@ INLINE lanes lanes_exp(lanes x) {
       .rope_adjacent = rope_adjacent,                                                          \
       .silu_multiply = silu_multiply,                                                          \
       .add = add,                                                                              \
-      .attention = attention,                                                                  \
+      .store_key = store_key,                                                                  \
+      .store_value = store_value,                                                              \
+      .attention_scores = attention_scores,                                                    \
+      .attention_weights = attention_weights,                                                  \
+      .attention_values = attention_values,                                                    \
       .top_k = top_k,                                                                          \
       .exponentials = exponentials,                                                            \
   }
