@@ -117,7 +117,7 @@ private func same<Value: Equatable>(_ left: Value, _ right: Value) -> Bool { lef
     let cache = try engine.makeCache()
     try engine.forward(ForwardBatch(chain: Array(tokens[..<10]), logits: .none), cache: cache)
     cache.commit(Array(0..<10))
-    let fork = try cache.fork()
+    let fork = cache.fork()
     try engine.forward(ForwardBatch(chain: [1, 2, 3], logits: .none), cache: cache)
     cache.commit([0, 1, 2])
     try engine.forward(ForwardBatch(chain: Array(tokens[10..<16]), logits: .all), cache: fork)

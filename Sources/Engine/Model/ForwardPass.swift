@@ -6,16 +6,14 @@ struct ForwardPass: Sendable {
   let model: Model
   let arena: ActivationArena
   let rotary: RotaryTable
-  let tokens: [Int]
+  let attention: AttentionArena
+  let store: BlockStore
+  /// What each node attends to.
+  let plan: AttentionPlan
+  let tokens: MemoryView<Int>
   /// Logical position of each node.
-  let positions: [Int]
-  /// Cache row of each node.
-  let slots: [UInt32]
-  /// Cache row of every position that each node attends to, itself last.
-  let slotLists: [MemoryView<UInt32>]
-  let cacheKeys: [MemoryView<Float>]
-  let cacheValues: [MemoryView<Float>]
-  let logitNodes: [Int]
+  let positions: MemoryView<Int>
+  let logitNodes: MemoryView<Int>
 
   var shape: ModelShape { model.shape }
   var kernels: Kernels { model.kernels }
@@ -57,14 +55,14 @@ struct ForwardPass: Sendable {
       kernels.ropeAdjacent(
         row.range(0, queryLength + keyValueLength), headLength: shape.headLength,
         cosines: rotary.cosines(positions[node]), sines: rotary.sines(positions[node]))
-      let slot = Int(slots[node]) * keyValueLength
-      cacheKeys[index].range(slot, keyValueLength).copy(
-        from: row.range(queryLength, keyValueLength))
-      cacheValues[index].range(slot, keyValueLength).copy(
-        from: row.range(queryLength + keyValueLength, keyValueLength))
+      storeKeyValue(
+        layer: index, node: node, keys: row.range(queryLength, keyValueLength),
+        values: row.range(queryLength + keyValueLength, keyValueLength))
     }
     worker.barrier()
-    attendHeads(layer: index, stride: stride, worker)
+    attendHeads(
+      layer: index, stride: stride,
+      setting: AttentionSetting(scale: shape.attentionScale, softCap: 0, window: 0), worker)
     worker.barrier()
     for node in worker.share(of: count) {
       let input = arena.attended.range(node * queryLength, queryLength)
