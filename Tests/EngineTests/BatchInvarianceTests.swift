@@ -4,9 +4,6 @@ import InferenceTypes
 import TestSupport
 import Testing
 
-/// Equality that prints no millions of numbers when it fails.
-private func same<Value: Equatable>(_ left: Value, _ right: Value) -> Bool { left == right }
-
 /// The logits of a position depend on the tokens up to it and on nothing else: compared bit by bit
 /// on the default model.
 @Suite struct BatchInvarianceTests {

@@ -67,7 +67,8 @@ private func largestIndex(_ row: [Float]) -> Int {
   @Test func floatBackendMatchesFloat64() throws {
     let file = try GGUFFile(path: TestFiles.modelPath())
     let engine = try InferenceEngine(
-      model: Model(file: file, backend: .openBLAS), contextLength: 512)
+      model: Model(file: file, backend: .openBLAS), contextLength: 512,
+      cacheTypes: CacheTypes(keys: .f32, values: .f32))
     var largest: Float = 0
     for testCase in try ReferenceLogits.load().cases {
       let rows = try logitsAlong(testCase, engine: engine)

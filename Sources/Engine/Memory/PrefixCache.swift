@@ -81,7 +81,8 @@ package final class PrefixCache {
   /// Remembers the full blocks of a sequence; where an equal block is known already, the sequence
   /// refers to that one from now on.
   ///
-  /// - Parameter tokens: those of the committed positions, more are ignored.
+  /// `tokens` are those of the committed positions; more are ignored.
+  ///
   /// - Complexity: O(tokens).
   package func insert(_ cache: KVCache, tokens: [TokenID]) {
     precondition(cache.pool === pool, "a sequence of another engine")

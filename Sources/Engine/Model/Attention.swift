@@ -41,12 +41,10 @@ extension ForwardPass {
       let tileCount = (end - next + AttentionTile.queryLimit - 1) / AttentionTile.queryLimit
       let first = next
       for index in 0..<tileCount {
-        let queries =
-          first + (end - first) * index / tileCount..<first + (end - first) * (index + 1) / tileCount
+        let lower = first + (end - first) * index / tileCount - head * total
+        let upper = first + (end - first) * (index + 1) / tileCount - head * total
         attend(
-          HeadTile(
-            layer: layer, head: head, group: group,
-            queries: queries.lowerBound - head * total..<queries.upperBound - head * total),
+          HeadTile(layer: layer, head: head, group: group, queries: lower..<upper),
           stride: stride, setting: setting, scratch)
       }
       next = end
