@@ -9,6 +9,7 @@
 
 #define TILE_MAX 4
 #define SPLIT_MAX 0
+#define KEY_RUN 2
 #define QUERY_TILE 2
 #define VALUE_PARTS 2
 #define OP static inline __attribute__((always_inline))

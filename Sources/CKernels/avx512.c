@@ -11,6 +11,7 @@
 
 #define TILE_MAX 16
 #define SPLIT_MAX 6
+#define KEY_RUN 4
 #define QUERY_TILE 4
 #define VALUE_PARTS 4
 #define OP static inline __attribute__((always_inline))

@@ -5,8 +5,8 @@
 // queries than that first get the blocks as floats, on the stack, so that halves and bytes are
 // converted once for all of them.
 
-/// Blocks converted at once. Keys: 2 * 16 KiB at most; values: 64 positions of one chunk.
-enum { key_run = 2, value_run = 4 };
+/// Blocks taken at once. Converted keys are 16 KiB each at most.
+enum { key_run = KEY_RUN, value_run = 4 };
 
 static void store_key(uint8_t *block, ck_cache_type type, size_t position, const float *x,
                       size_t head_length) {
@@ -110,8 +110,13 @@ INLINE void score_tile(const ck_attention *job, size_t query, size_t at,
 INLINE void score_count(const ck_attention *job, size_t query, size_t at,
                         const uint8_t *const *blocks, const ck_cache_type type,
                         const size_t count, size_t run) {
-  if (run == key_run) score_tile(job, query, at, blocks, type, count, key_run);
-  else score_tile(job, query, at, blocks, type, count, 1);
+  size_t b = 0;
+  if (run == key_run) {
+    score_tile(job, query, at, blocks, type, count, key_run);
+    return;
+  }
+  for (; b + 2 <= run; b += 2) score_tile(job, query, at + 16 * b, blocks + b, type, count, 2);
+  if (b < run) score_tile(job, query, at + 16 * b, blocks + b, type, count, 1);
 }
 
 INLINE void score_run(const ck_attention *job, size_t query_begin, size_t query_end, size_t at,
@@ -146,7 +151,7 @@ INLINE void score_blocks(const ck_attention *job, size_t query_begin, size_t que
   bool expands = type != ck_cache_f32 && query_end - query_begin > QUERY_TILE;
   size_t stride = ck_cache_key_bytes(type, job->head_length);
   for (size_t i = 0; i < blocks->count; i += key_run) {
-    size_t run = blocks->count - i < key_run ? 1 : key_run;
+    size_t run = blocks->count - i < key_run ? blocks->count - i : key_run;
     size_t at = (blocks->first_block + i) * 16 - job->origin;
     const uint8_t *parts[key_run];
     for (size_t b = 0; b < run; b++) {

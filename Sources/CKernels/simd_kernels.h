@@ -14,6 +14,7 @@
 //   quantize_block   32 floats to 32 int8 with their sum
 //   TILE_MAX         4 or 16
 //   QUERY_TILE       queries that share a load of keys or values, at most 4
+//   KEY_RUN          blocks of keys in flight for each query, at most 4
 //   VALUE_PARTS      vectors of values in flight for each query
 //   SPLIT_MAX        up to so many columns take two chains of dot products
 #pragma STDC FP_CONTRACT OFF
