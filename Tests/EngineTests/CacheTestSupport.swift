@@ -54,6 +54,16 @@ struct CacheModel {
     model = try Model(file: tiny.file(), kernels: kernels)
   }
 
+  /// Heads of `headLength`, `group` to each of `keyValueHeadCount` key/value heads.
+  init(headLength: Int, group: Int, keyValueHeadCount: Int) throws {
+    var tiny = TinyModel()
+    tiny.embeddingLength = headLength * group * keyValueHeadCount
+    tiny.headCount = group * keyValueHeadCount
+    tiny.keyValueHeadCount = keyValueHeadCount
+    tiny.contextLength = 256
+    model = try Model(file: tiny.file())
+  }
+
   func engine(
     _ types: CacheTypes = CacheTypes(), threadCount: Int = 1, blockCount: Int = 256
   ) throws -> InferenceEngine {

@@ -39,6 +39,28 @@ import Testing
     for result in results { #expect(same(result, results[0])) }
   }
 
+  /// Heads that fill no whole vectors, and more of them to a key/value head than a tile holds.
+  @Test(arguments: [(80, 1, 2), (96, 3, 1), (256, 1, 1), (32, 17, 1), (8, 4, 2), (48, 2, 1)])
+  func everyHeadShapeGivesTheSameBits(headLength: Int, group: Int, headCount: Int) throws {
+    let model = try CacheModel(
+      headLength: headLength, group: group, keyValueHeadCount: headCount)
+    let text = CacheModel.text(70, seed: headLength)
+    for types in Self.types {
+      let engine = try model.engine(types)
+      let alone = try engine.append(text, to: engine.makeCache(), pieces: [1])
+      let others = try model.engine(types, threadCount: 3)
+      #expect(try same(others.append(text, to: others.makeCache(), pieces: [35, 1, 7]), alone))
+    }
+  }
+
+  @Test func headsTooLongForTheKernelsAreRefused() throws {
+    let model = try CacheModel(headLength: 288, group: 1, keyValueHeadCount: 1)
+    #expect(
+      throws: EngineError.unsupportedSetting(
+        key: "attention head length", value: "288", supported: "1 to 256")
+    ) { try model.engine() }
+  }
+
   /// Trees of every size after every sort of committed length; then a random path is accepted, and
   /// the text that goes on from it is that of plain decoding.
   @Test(arguments: types)
