@@ -5,9 +5,9 @@ package import InferenceTypes
 ///
 /// A trie of full blocks: an entry is found by its parent and its own 16 tokens, both compared in
 /// full, so a hit is the same text. Keys and values of a position depend on the tokens up to it
-/// alone, bit by bit, so a hit changes no logits (but with the float backend, whose sums depend on
-/// the batch). Entries hold their block by reference count; the
-/// least recently used leave when the pool needs room, never those that a sequence uses.
+/// alone, bit by bit, so a hit changes no logits (the float backend makes no such promise). Entries
+/// hold their block by reference count; the least recently used leave when the pool needs room,
+/// never those that a sequence uses.
 package final class PrefixCache {
   /// What happened so far.
   package struct Statistics: Sendable, Equatable {
