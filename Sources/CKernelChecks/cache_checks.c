@@ -53,7 +53,8 @@ static void check_near(context *c, ck_cache_type type, const float *got, const f
     for (size_t k = i / 32 * 32; k < count && k < i / 32 * 32 + 32; k++)
       largest = fmax(largest, fabs((double)x[k]));
     if (type == ck_cache_f16 && fabsf(x[i]) >= 65520.0f) {
-      if (got[i] != copysignf(INFINITY, x[i])) fail(c, "[%zu] is %g, not infinite", i, (double)got[i]);
+      if (got[i] != copysignf(INFINITY, x[i]))
+        fail(c, "[%zu] is %g, not infinite", i, (double)got[i]);
     } else if (type == ck_cache_q8_0 && largest >= 127 * 65520.0) {
       if (got[i] == got[i]) fail(c, "[%zu] is %g, not NaN", i, (double)got[i]);
     } else {

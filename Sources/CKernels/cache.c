@@ -47,7 +47,8 @@ void ck_cache_copy_key(ck_cache_type type, uint8_t *to, size_t to_position, cons
         ((uint16_t *)to)[c * 16 + to_position] = ((const uint16_t *)from)[c * 16 + from_position];
       break;
     case ck_cache_q8_0:
-      for (size_t c = 0; c < head_length; c++) to[c * 16 + to_position] = from[c * 16 + from_position];
+      for (size_t c = 0; c < head_length; c++)
+        to[c * 16 + to_position] = from[c * 16 + from_position];
       copy_scales(to + ck_key_scales(head_length), to_position,
                   from + ck_key_scales(head_length), from_position, head_length);
   }

@@ -3,7 +3,8 @@
 //
 // Wanted from the includer:
 //   lanes            sixteen floats: lanes_zero, _set1, _load, _load_part, _store, _store_part,
-//                    _load_half, _load_bfloat, _load_signed (int8), _store_half, _fma(a, b, c) = a * b + c, _add, _sub, _mul, _div,
+//                    _load_half, _load_bfloat, _load_signed (int8), _store_half,
+//                    _fma(a, b, c) = a * b + c, _add, _sub, _mul, _div,
 //                    _max(a, b) (b where either is NaN), _abs, _sum (the fixed tree),
 //                    _exp_select(x, y): y, but NaN -> NaN, x < LOW -> 0, x > HIGH -> infinity,
 //                    _shift_exponent(p, shifted): p * 2^(integer in shifted's low bits),
