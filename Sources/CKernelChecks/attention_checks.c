@@ -1,126 +1,254 @@
-// Attention and the choice of the largest.
+// Attention over cached blocks, and the choice of the largest.
 #pragma STDC FP_CONTRACT OFF
 #include "support.h"
 
-/// One call of the attention kernel. The cache holds rows of several heads; rows and parts of rows
-/// that do not belong to the call are NaN.
+#include <stdio.h>
+
+/// One sequence in blocks of random order and some queries over it. Blocks that do not belong to
+/// it, and positions past its end, are NaN.
 typedef struct call {
-  size_t length, group, head_length, row_stride;
-  float *query, *keys, *values;
-  uint32_t *slots;
-  float scale, soft_cap;
+  ck_attention job;
+  ck_cache_blocks blocks;
+  ck_attention_query *queries;
+  uint8_t *keys, *values;
+  uint32_t *indices;
+  size_t length, query_count, out_count;
 } call;
 
-static call new_call(context *c, size_t length, size_t group, size_t head_length) {
-  size_t rows = length * 2 + 1, row_stride = head_length + 3;
-  size_t cache = (rows - 1) * row_stride + head_length;
-  call a = {.length = length,
-            .group = group,
-            .head_length = head_length,
-            .row_stride = row_stride,
-            .query = floats(c, group * head_length, 1),
-            .keys = floats(c, cache, 1),
-            .values = floats(c, cache, 3),
-            .slots = (uint32_t *)floats(c, length, 1),
-            .scale = (float)(1 / sqrt((double)head_length))};
-  for (size_t i = 0; i < group * head_length; i++) a.query[i] = 3.0f * random_unit(c);
-  for (size_t i = 0; i < cache; i++) a.keys[i] = a.values[i] = NAN;
-  // Distinct rows out of order: a random start and a stride prime to the number of rows.
-  size_t at = random_below(c, rows), stride = rows > 7 && rows % 7 != 0 ? 7 : 1;
-  for (size_t i = 0; i < length; i++, at = (at + stride) % rows) {
-    a.slots[i] = (uint32_t)at;
-    for (size_t k = 0; k < head_length; k++) {
-      a.keys[at * row_stride + k] = 3.0f * random_unit(c);
-      a.values[at * row_stride + k] = random_unit(c);
-    }
+typedef struct setting {
+  size_t length, query_count, head_length;
+  ck_cache_type key_type, value_type;
+  float soft_cap;
+  bool windows;  ///< Some queries do not see the first positions.
+} setting;
+
+static const char *const type_names[ck_cache_type_count] = {"f32", "f16", "q8_0"};
+
+static void describe(context *c, const setting *s, const char *more) {
+  set_case(c, "%zu positions, %zu heads of %zu, %s keys, %s values, cap %g%s%s", s->length,
+           s->query_count, s->head_length, type_names[s->key_type], type_names[s->value_type],
+           (double)s->soft_cap, s->windows ? ", windows" : "", more);
+}
+
+static uint8_t *key_block(const call *a, size_t position) {
+  size_t size = ck_cache_key_bytes(a->job.key_type, a->job.head_length);
+  return a->keys + a->indices[position / 16] * size;
+}
+
+static uint8_t *value_block(const call *a, size_t position) {
+  size_t size = ck_cache_value_bytes(a->job.value_type, a->job.head_length);
+  return a->values + a->indices[position / 16] * size;
+}
+
+static void store_random(context *c, const call *a, size_t position) {
+  float row[ck_head_length_max];
+  size_t head_length = a->job.head_length;
+  for (size_t k = 0; k < head_length; k++) row[k] = 3.0f * random_unit(c);
+  c->scalar->store_key(key_block(a, position), a->job.key_type, position % 16, row, head_length);
+  for (size_t k = 0; k < head_length; k++) row[k] = random_unit(c);
+  c->scalar->store_value(value_block(a, position), a->job.value_type, position % 16, row,
+                         head_length);
+}
+
+static void add_queries(context *c, call *a, const setting *s) {
+  a->job.origin = s->length;
+  for (size_t q = 0; q < s->query_count; q++) {
+    // Neighbours see nearly the same positions, as the nodes of a chain do; some see few.
+    size_t end = s->length - smaller(s->length - 1, random_below(c, 4));
+    if (random_below(c, 8) == 0) end = 1 + random_below(c, s->length);
+    size_t first = s->windows && random_below(c, 3) > 0 ? random_below(c, end) : 0;
+    a->queries[q] = (ck_attention_query){.query = q * (s->head_length + 1),
+                                         .out = (s->query_count - 1 - q) * (s->head_length + 2),
+                                         .first = first,
+                                         .end = end};
+    if (first < a->job.origin) a->job.origin = first / 16 * 16;
   }
+}
+
+static call new_call(context *c, const setting *s) {
+  size_t blocks = rounded_up(s->length, 16) / 16, places = 2 * blocks + 1;
+  size_t key_bytes = ck_cache_key_bytes(s->key_type, s->head_length) * places;
+  size_t value_bytes = ck_cache_value_bytes(s->value_type, s->head_length) * places;
+  size_t query_count = s->query_count * (s->head_length + 1);
+  call a = {.keys = bytes(c, key_bytes, 0),
+            .values = bytes(c, value_bytes, 0),
+            .indices = (uint32_t *)floats(c, blocks, 1),
+            .queries = bytes(c, s->query_count * sizeof(ck_attention_query), 0),
+            .length = s->length,
+            .query_count = s->query_count,
+            .out_count = s->query_count * (s->head_length + 2)};
+  float *query = floats(c, query_count, 1);
+  for (size_t i = 0; i < query_count; i++) query[i] = 3.0f * random_unit(c);
+  a.job = (ck_attention){.query = query,
+                         .queries = a.queries,
+                         .score_stride = rounded_up(s->length, 16) + 16,
+                         .head_length = s->head_length,
+                         .key_type = s->key_type,
+                         .value_type = s->value_type,
+                         .scale = (float)(1 / sqrt((double)s->head_length)),
+                         .soft_cap = s->soft_cap};
+  add_queries(c, &a, s);
+  memset(a.keys, 0xff, key_bytes);
+  memset(a.values, 0xff, value_bytes);
+  // Distinct places out of order: a random start and a stride prime to their number.
+  size_t at = random_below(c, places), stride = places > 7 && places % 7 != 0 ? 7 : 1;
+  for (size_t i = 0; i < blocks; i++, at = (at + stride) % places) a.indices[i] = (uint32_t)at;
+  for (size_t i = 0; i < s->length; i++) store_random(c, &a, i);
   return a;
 }
 
-static void attend(context *c, const ck_kernels *kernels, const call *a, float *out) {
-  size_t scratch = a->group * rounded_up(a->length, 16);
-  float *scores = outputs(c, scratch, 1);
-  kernels->attention(out, a->query, a->keys, a->values, a->row_stride, a->slots, a->length,
-                     a->group, a->head_length, a->scale, a->soft_cap, scores);
-  guards_hold(c, scores, scratch);
+/// Blocks first ..< end of the call's sequence.
+static ck_cache_blocks part_of(const call *a, size_t first, size_t end) {
+  return (ck_cache_blocks){.keys = a->keys,
+                           .values = a->values,
+                           .indices = a->indices + first,
+                           .first_block = first,
+                           .count = end - first};
+}
+
+/// Runs attention with the blocks, the queries and the elements cut in two at random places.
+static void attend(context *c, const ck_kernels *kernels, const call *a, bool cuts, float *out) {
+  size_t scratch = a->query_count * a->job.score_stride;
+  ck_attention job = a->job;
+  job.out = out;
+  job.scores = outputs(c, scratch, 0);
+  size_t first = job.origin / 16, end = rounded_up(a->length, 16) / 16;
+  size_t parts = rounded_up(job.head_length, 16) / 16, count = a->query_count;
+  size_t cut = cuts ? first + random_below(c, end - first + 1) : end;
+  size_t query_cut = cuts ? random_below(c, count + 1) : count;
+  size_t part_cut = cuts ? random_below(c, parts + 1) : parts;
+  ck_cache_blocks head = part_of(a, first, cut), tail = part_of(a, cut, end);
+  kernels->attention_scores(&job, 0, count, &tail);
+  kernels->attention_scores(&job, 0, query_cut, &head);
+  kernels->attention_scores(&job, query_cut, count, &head);
+  kernels->attention_weights(&job, 0, query_cut);
+  kernels->attention_weights(&job, query_cut, count);
+  kernels->attention_values(&job, query_cut, count, &head, 0, parts);
+  kernels->attention_values(&job, query_cut, count, &tail, 0, parts);
+  kernels->attention_values(&job, 0, query_cut, &head, part_cut, parts);
+  kernels->attention_values(&job, 0, query_cut, &head, 0, part_cut);
+  kernels->attention_values(&job, 0, query_cut, &tail, 0, part_cut);
+  kernels->attention_values(&job, 0, query_cut, &tail, part_cut, parts);
+  guards_hold(c, job.scores, scratch);
 }
 
 /// Runs table and definition, compares them, and returns the table's output.
 static const float *compare(context *c, const call *a) {
-  size_t count = a->group * a->head_length;
-  float *got = outputs(c, count, 1), *want = floats(c, count, 0);
-  attend(c, c->kernels, a, got);
-  attend(c, c->scalar, a, want);
-  expect_same(c, "out", got, want, count);
-  guards_hold(c, got, count);
+  float *got = outputs(c, a->out_count, 1), *want = outputs(c, a->out_count, 0);
+  attend(c, c->kernels, a, true, got);
+  attend(c, c->scalar, a, false, want);
+  expect_same(c, "out", got, want, a->out_count);
+  guards_hold(c, got, a->out_count);
   return got;
 }
 
-static double exact_score(const call *a, size_t head, size_t position) {
+static double exact_score(const call *a, size_t q, size_t position) {
+  float key[ck_head_length_max];
+  ck_cache_load_key(a->job.key_type, key, key_block(a, position), position % 16,
+                    a->job.head_length);
   double sum = 0;
-  for (size_t k = 0; k < a->head_length; k++) {
-    sum += (double)a->query[head * a->head_length + k] *
-           (double)a->keys[a->slots[position] * a->row_stride + k];
-  }
-  sum *= (double)a->scale;
-  double cap = (double)a->soft_cap;
+  for (size_t k = 0; k < a->job.head_length; k++)
+    sum += (double)a->job.query[a->queries[q].query + k] * (double)key[k];
+  sum *= (double)a->job.scale;
+  double cap = (double)a->job.soft_cap;
   return cap > 0 ? cap * tanh(sum / cap) : sum;
 }
 
-/// Values are below one and scores below 9 * sqrt(128): a score is off by at most about 1e-5, and
+/// Values are below one and scores below 9 * sqrt(256): a score is off by at most about 3e-5, and
 /// so is its weight.
 static void check_oracle(context *c, const call *a, const float *out) {
-  for (size_t head = 0; head < a->group; head++) {
-    double largest = -INFINITY, total = 0, sums[128] = {0};
-    for (size_t i = 0; i < a->length; i++) largest = fmax(largest, exact_score(a, head, i));
-    for (size_t i = 0; i < a->length; i++) {
-      double weight = exp(exact_score(a, head, i) - largest);
+  size_t head_length = a->job.head_length;
+  for (size_t q = 0; q < a->query_count; q++) {
+    const ck_attention_query *query = a->queries + q;
+    double largest = -INFINITY, total = 0, sums[ck_head_length_max] = {0};
+    double *scores = bytes(c, a->length * sizeof(double), 0);
+    for (size_t i = query->first; i < query->end; i++)
+      largest = fmax(largest, scores[i] = exact_score(a, q, i));
+    for (size_t i = query->first; i < query->end; i++) {
+      float value[ck_head_length_max];
+      ck_cache_load_value(a->job.value_type, value, value_block(a, i), i % 16, head_length);
+      double weight = exp(scores[i] - largest);
       total += weight;
-      for (size_t k = 0; k < a->head_length; k++)
-        sums[k] += weight * (double)a->values[a->slots[i] * a->row_stride + k];
+      for (size_t k = 0; k < head_length; k++) sums[k] += weight * (double)value[k];
     }
-    for (size_t k = 0; k < a->head_length; k++) {
-      size_t at = head * a->head_length + k;
-      expect_near(c, "out", at, (double)out[at], sums[k] / total, 2e-5);
+    for (size_t k = 0; k < head_length; k++) {
+      size_t at = query->out + k;
+      expect_near(c, "out", at, (double)out[at], sums[k] / total, 4e-5);
+    }
+    free(c->blocks[--c->block_count]);
+  }
+}
+
+static const size_t head_lengths[] = {8,  9,  16, 20, 24, 31, 32, 40, 48,  63,
+                                      64, 65, 72, 80, 96, 100, 128, 176, 192, 256};
+
+static void check_setting(context *c, const setting *s) {
+  describe(c, s, "");
+  call a = new_call(c, s);
+  check_oracle(c, &a, compare(c, &a));
+  release(c);
+}
+
+void check_attention(context *c) {
+  for (size_t h = 0; h < LENGTH(head_lengths); h++) {
+    size_t step = (c->full ? 7 : 29) + head_lengths[h] / 16;
+    for (size_t length = 1 + h % 3; length <= 150; length += step) {
+      for (size_t types = 0; types < 9; types += c->full ? 1 : 2) {
+        setting s = {.length = length,
+                     .query_count = 1 + random_below(c, 9),
+                     .head_length = head_lengths[h],
+                     .key_type = (ck_cache_type)(types / 3),
+                     .value_type = (ck_cache_type)(types % 3),
+                     .soft_cap = random_below(c, 4) == 0 ? 5.0f : 0.0f,
+                     .windows = random_below(c, 2)};
+        check_setting(c, &s);
+      }
     }
   }
 }
 
-static const size_t head_lengths[] = {8,  9,  16, 20, 24, 31, 32, 48,
-                                      63, 64, 65, 72, 80, 96, 100, 128};
-
-void check_attention(context *c) {
-  for (size_t h = 0; h < LENGTH(head_lengths); h++) {
-    for (size_t length = 1; length <= 100; length += c->full ? 1 : 1 + 3 * h % 11) {
-      size_t group = 1 + (length + h) % 4;
-      call a = new_call(c, length, group, head_lengths[h]);
-      a.soft_cap = length % 3 == 1 ? 2.5f : 0.0f;
-      set_case(c, "%zu positions, %zu heads of %zu, soft cap %g", length, group, head_lengths[h],
-               (double)a.soft_cap);
-      check_oracle(c, &a, compare(c, &a));
-      release(c);
-    }
+/// Contexts as long as a model has, and more queries than any tile.
+void check_attention_long(context *c) {
+  for (size_t types = 0; types < 3; types++) {
+    setting s = {.length = c->full ? 8000 : 1003,
+                 .query_count = 19,
+                 .head_length = 64,
+                 .key_type = (ck_cache_type)types,
+                 .value_type = (ck_cache_type)types,
+                 .windows = types == 1};
+    check_setting(c, &s);
   }
 }
 
 /// A NaN or an infinity in the key, value or query of one position.
-static void check_spoiled(context *c, size_t length, size_t head_length, float value) {
-  for (size_t position = 0; position < length; position += 1 + length / 5) {
+static void check_spoiled(context *c, setting s, float value) {
+  for (size_t position = 0; position < s.length; position += 1 + s.length / 5) {
     for (size_t place = 0; place < 3; place++) {
       static const char *const places[] = {"query", "key", "value"};
-      call a = new_call(c, length, 2, head_length);
-      size_t k = random_below(c, head_length);
-      size_t at = a.slots[position] * a.row_stride + k;
-      set_case(c, "%zu positions, 2 heads of %zu, %g at %zu of %s %zu", length, head_length,
-               (double)value, k, places[place], position);
-      if (place == 0) a.query[k] = value;
-      if (place == 1) a.keys[at] = value;
-      if (place == 2) a.values[at] = value;
-      if (position % 2 == 1) a.soft_cap = 5.0f;
+      char more[80];
+      call a = new_call(c, &s);
+      size_t k = random_below(c, s.head_length);
+      snprintf(more, sizeof more, ", %g at %zu of %s %zu", (double)value, k, places[place],
+               position);
+      describe(c, &s, more);
+      float row[ck_head_length_max];
+      for (size_t i = 0; i < s.head_length; i++) row[i] = i == k ? value : random_unit(c);
+      if (place == 0) ((float *)a.job.query)[a.queries[0].query + k] = value;
+      if (place == 1)
+        c->scalar->store_key(key_block(&a, position), s.key_type, position % 16, row,
+                             s.head_length);
+      if (place == 2)
+        c->scalar->store_value(value_block(&a, position), s.value_type, position % 16, row,
+                               s.head_length);
       const float *out = compare(c, &a);
-      for (size_t i = 0; i < 2 * head_length && value != value; i++) {
-        bool spoiled = place == 0 ? i < head_length : place == 1 || i % head_length == k;
-        if ((out[i] != out[i]) != spoiled) fail(c, "out[%zu] is %g", i, (double)out[i]);
+      size_t width = place == 2 && s.value_type == ck_cache_q8_0 ? 32 : 1;
+      for (size_t q = 0; q < s.query_count && value != value; q++) {
+        bool sees = position >= a.queries[q].first && position < a.queries[q].end;
+        for (size_t i = 0; i < s.head_length; i++) {
+          bool spoiled = place == 0 ? q == 0 : sees && (place == 1 || i / width == k / width);
+          float found = out[a.queries[q].out + i];
+          if ((found != found) != spoiled) fail(c, "head %zu: [%zu] is %g", q, i, (double)found);
+        }
       }
       release(c);
     }
@@ -131,13 +259,19 @@ void check_attention_not_finite(context *c) {
   static const size_t lengths[] = {1, 2, 15, 16, 17, 40}, sizes[] = {8, 20, 64, 72};
   for (size_t l = 0; l < LENGTH(lengths); l++) {
     for (size_t h = 0; h < LENGTH(sizes); h++) {
-      check_spoiled(c, lengths[l], sizes[h], NAN);
-      check_spoiled(c, lengths[l], sizes[h], INFINITY);
-      check_spoiled(c, lengths[l], sizes[h], -INFINITY);
-      set_case(c, "%zu positions, 2 heads of %zu, keys all NaN", lengths[l], sizes[h]);
-      call a = new_call(c, lengths[l], 2, sizes[h]);
-      for (size_t i = 0; i < lengths[l]; i++)
-        for (size_t k = 0; k < sizes[h]; k++) a.keys[a.slots[i] * a.row_stride + k] = NAN;
+      setting s = {.length = lengths[l],
+                   .query_count = 2 + 4 * (h % 2),
+                   .head_length = sizes[h],
+                   .key_type = (ck_cache_type)(l % 3),
+                   .value_type = (ck_cache_type)(h % 3),
+                   .soft_cap = h == 2 ? 20.0f : 0.0f};
+      check_spoiled(c, s, NAN);
+      check_spoiled(c, s, INFINITY);
+      check_spoiled(c, s, -INFINITY);
+      describe(c, &s, ", keys all NaN");
+      call a = new_call(c, &s);
+      for (size_t i = 0; i < s.length; i++)
+        memset(key_block(&a, i), 0xff, ck_cache_key_bytes(s.key_type, s.head_length));
       compare(c, &a);
       release(c);
     }

@@ -98,33 +98,64 @@ static void add(float *x, const float *y, size_t count) {
   if (count == 20) spoil(x + 19);
 }
 
-/// Deaf to the cap.
-static void attention_uncapped(float *out, const float *query, const float *keys,
-                               const float *values, size_t row_stride, const uint32_t *slots,
-                               size_t length, size_t group, size_t head_length, float scale,
-                               float soft_cap, float *scores) {
-  (void)soft_cap;
-  definition()->attention(out, query, keys, values, row_stride, slots, length, group, head_length,
-                          scale, 0.0f, scores);
+static void store_key(uint8_t *block, ck_cache_type type, size_t position, const float *x,
+                      size_t head_length) {
+  definition()->store_key(block, type, position, x, head_length);
+  if (position == 15) block[ck_cache_key_bytes(type, head_length) / 2 - 1] ^= 1;
 }
 
-static void attention(float *out, const float *query, const float *keys, const float *values,
-                      size_t row_stride, const uint32_t *slots, size_t length, size_t group,
-                      size_t head_length, float scale, float soft_cap, float *scores) {
-  definition()->attention(out, query, keys, values, row_stride, slots, length, group, head_length,
-                          scale, soft_cap, scores);
-  if (length > 16 && head_length == 20) spoil(out + group * head_length - 1);
+/// Into the position after.
+static void store_value(uint8_t *block, ck_cache_type type, size_t position, const float *x,
+                        size_t head_length) {
+  definition()->store_value(block, type, position, x, head_length);
+  if (position == 3) definition()->store_value(block, type, 4, x, head_length);
+}
+
+static void attention_scores(const ck_attention *job, size_t query_begin, size_t query_end,
+                             const ck_cache_blocks *blocks) {
+  definition()->attention_scores(job, query_begin, query_end, blocks);
+  size_t last = (blocks->first_block + blocks->count) * 16 - job->origin;
+  if (query_begin < query_end && blocks->count > 2)
+    spoil(job->scores + (query_end - 1) * job->score_stride + last - 20);
+}
+
+/// Deaf to the cap.
+static void attention_scores_uncapped(const ck_attention *job, size_t query_begin,
+                                      size_t query_end, const ck_cache_blocks *blocks) {
+  ck_attention one = *job;
+  one.soft_cap = 0.0f;
+  definition()->attention_scores(&one, query_begin, query_end, blocks);
+}
+
+/// The position before the first one gets a share.
+static void attention_weights(const ck_attention *job, size_t query_begin, size_t query_end) {
+  for (size_t q = query_begin; q < query_end; q++) {
+    ck_attention_query wider = job->queries[q];
+    if (wider.first % 16 > 0) wider.first--;
+    ck_attention one = *job;
+    one.queries = &wider;
+    one.scores = job->scores + q * job->score_stride;
+    definition()->attention_weights(&one, 0, 1);
+  }
+}
+
+static void attention_values(const ck_attention *job, size_t query_begin, size_t query_end,
+                             const ck_cache_blocks *blocks, size_t part_begin, size_t part_end) {
+  definition()->attention_values(job, query_begin, query_end, blocks, part_begin, part_end);
+  if (query_begin < query_end && job->head_length == 20 && part_end == 2)
+    spoil(job->out + job->queries[query_begin].out + 19);
 }
 
 /// A NaN that vanishes.
-static void attention_hiding(float *out, const float *query, const float *keys,
-                             const float *values, size_t row_stride, const uint32_t *slots,
-                             size_t length, size_t group, size_t head_length, float scale,
-                             float soft_cap, float *scores) {
-  definition()->attention(out, query, keys, values, row_stride, slots, length, group, head_length,
-                          scale, soft_cap, scores);
-  for (size_t i = 0; i < group * head_length; i++)
-    if (out[i] != out[i]) out[i] = 0.0f;
+static void attention_values_hiding(const ck_attention *job, size_t query_begin, size_t query_end,
+                                    const ck_cache_blocks *blocks, size_t part_begin,
+                                    size_t part_end) {
+  definition()->attention_values(job, query_begin, query_end, blocks, part_begin, part_end);
+  for (size_t q = query_begin; q < query_end; q++) {
+    float *out = job->out + job->queries[q].out;
+    for (size_t i = 0; i < job->head_length; i++)
+      if (out[i] != out[i]) out[i] = 0.0f;
+  }
 }
 
 /// The later of two equal values.
@@ -177,9 +208,13 @@ static const mutation mutations[] = {
     {"add", check_add, {.add = add}},
     {"scale", check_scale, {.scale = scale}},
     {"soft_cap", check_soft_cap, {.soft_cap = soft_cap}},
-    {"attention", check_attention, {.attention = attention}},
-    {"missing cap", check_attention, {.attention = attention_uncapped}},
-    {"hidden NaN", check_attention_not_finite, {.attention = attention_hiding}},
+    {"store_key", check_cache_store, {.store_key = store_key}},
+    {"store_value", check_cache_store, {.store_value = store_value}},
+    {"attention_scores", check_attention, {.attention_scores = attention_scores}},
+    {"missing cap", check_attention, {.attention_scores = attention_scores_uncapped}},
+    {"attention_weights", check_attention, {.attention_weights = attention_weights}},
+    {"attention_values", check_attention, {.attention_values = attention_values}},
+    {"hidden NaN", check_attention_not_finite, {.attention_values = attention_values_hiding}},
     {"top_k", check_top_k, {.top_k = top_k}},
     {"exponentials", check_exponentials, {.exponentials = exponentials}},
 };
@@ -202,7 +237,11 @@ static ck_kernels with_faults(const ck_kernels *faults) {
   REPLACE(&table, faults, add);
   REPLACE(&table, faults, scale);
   REPLACE(&table, faults, soft_cap);
-  REPLACE(&table, faults, attention);
+  REPLACE(&table, faults, store_key);
+  REPLACE(&table, faults, store_value);
+  REPLACE(&table, faults, attention_scores);
+  REPLACE(&table, faults, attention_weights);
+  REPLACE(&table, faults, attention_values);
   REPLACE(&table, faults, top_k);
   REPLACE(&table, faults, exponentials);
   return table;

@@ -9,6 +9,9 @@
 
 #define TILE_MAX 4
 #define SPLIT_MAX 0
+#define KEY_RUN 2
+#define QUERY_TILE 2
+#define VALUE_PARTS 2
 #define OP static inline __attribute__((always_inline))
 
 typedef struct { __m256 a, b; } lanes;
@@ -37,6 +40,14 @@ OP lanes lanes_load_half(const uint16_t *p) {
   return lanes_of(_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)),
                   _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(p + 8))));
 }
+OP void lanes_store_half(uint16_t *p, lanes x) {
+  _mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph(x.a, _MM_FROUND_TO_NEAREST_INT));
+  _mm_storeu_si128((__m128i *)(p + 8), _mm256_cvtps_ph(x.b, _MM_FROUND_TO_NEAREST_INT));
+}
+OP __m256 signed8(const int8_t *p) {
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)));
+}
+OP lanes lanes_load_signed(const int8_t *p) { return lanes_of(signed8(p), signed8(p + 8)); }
 OP __m256 bfloat8(const uint16_t *p) {
   __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p));
   return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
@@ -70,11 +81,6 @@ OP float lanes_sum(lanes x) {
   __m128 four = _mm_add_ps(halves(eight, false), halves(eight, true));
   __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
-}
-OP lanes lanes_sum16(const lanes v[16]) {
-  float sums[16];
-  for (int i = 0; i < 16; i++) sums[i] = lanes_sum(v[i]);
-  return lanes_load(sums);
 }
 OP __m256 shift_exponent8(__m256 p, __m256 shifted) {
   __m256i exponent = _mm256_slli_epi32(_mm256_castps_si256(shifted), 23);

@@ -11,6 +11,9 @@
 
 #define TILE_MAX 16
 #define SPLIT_MAX 6
+#define KEY_RUN 4
+#define QUERY_TILE 4
+#define VALUE_PARTS 4
 #define OP static inline __attribute__((always_inline))
 
 typedef __m512 lanes;
@@ -30,6 +33,12 @@ OP void lanes_store_part(float *p, lanes x, size_t n) {
 OP lanes lanes_load_half(const uint16_t *p) {
   return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
 }
+OP void lanes_store_half(uint16_t *p, lanes x) {
+  _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+}
+OP lanes lanes_load_signed(const int8_t *p) {
+  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)));
+}
 OP lanes lanes_load_bfloat(const uint16_t *p) {
   __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
   return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
@@ -48,29 +57,6 @@ OP float lanes_sum(lanes a) {
   __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
   __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
-}
-
-/// Halves of two vectors side by side, added: the tree's next level for both at once.
-OP lanes fold8(lanes a, lanes b) {
-  return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
-}
-OP lanes fold4(lanes a, lanes b) {
-  return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
-}
-OP lanes lanes_sum16(const lanes v[16]) {
-  lanes e[8], f[4];
-  for (int i = 0; i < 8; i++) e[i] = fold8(v[i], v[i + 8]);
-  // e[i]: quads (a0 a1 b0 b1) of vectors i and i + 8.
-  // f[i]: quads of vectors i, i + 8, i + 4, i + 12.
-  for (int i = 0; i < 4; i++) f[i] = fold4(e[i], e[i + 4]);
-  // Within quads: lane pairs (0, 2), (1, 3), then (0, 1).
-  lanes g0 =
-      _mm512_add_ps(_mm512_shuffle_ps(f[0], f[1], 0x44), _mm512_shuffle_ps(f[0], f[1], 0xee));
-  lanes g1 =
-      _mm512_add_ps(_mm512_shuffle_ps(f[2], f[3], 0x44), _mm512_shuffle_ps(f[2], f[3], 0xee));
-  lanes h = _mm512_add_ps(_mm512_shuffle_ps(g0, g1, 0x88), _mm512_shuffle_ps(g0, g1, 0xdd));
-  // Quad q of h holds vectors {0, 8, 4, 12}[q] + 0 ... 3.
-  return _mm512_shuffle_f32x4(h, h, _MM_SHUFFLE(3, 1, 2, 0));
 }
 
 OP lanes lanes_shift_exponent(lanes p, lanes shifted) {

@@ -176,6 +176,57 @@ static inline float ck_bfloat_to_float(uint16_t value) {
 // Blocks whose largest magnitude is below this are stored as zero: 127 / it would overflow.
 #define CK_QUANTIZE_TINY 1e-30f
 
+/// Where the scales of a q8_0 block of the cache start, in bytes.
+static inline size_t ck_key_scales(size_t head_length) { return head_length * 16; }
+static inline size_t ck_value_length(size_t head_length) { return (head_length + 15) / 16 * 16; }
+static inline size_t ck_value_scales(size_t head_length) {
+  return 16 * ck_value_length(head_length);
+}
+
+/// Rounds up to 32 cached elements to int8; returns their scale.
+static inline uint16_t ck_quantize_cached(int8_t *q, const float *x, size_t count) {
+  float largest = 0.0f;
+  bool finite = true;
+  for (size_t i = 0; i < count; i++) {
+    float magnitude = fabsf(x[i]);
+    if (!(magnitude <= 3.4028234e38f)) finite = false;
+    if (magnitude > largest) largest = magnitude;
+  }
+  uint16_t scale = finite ? ck_float_to_half(largest / 127.0f) : 0x7e00u;
+  float d = ck_half_to_float(scale);
+  // An infinite scale times zero is NaN, as the header promises.
+  float inverse = finite && d > 0.0f ? 1.0f / d : 0.0f;
+  for (size_t i = 0; i < count; i++) {
+    float scaled = finite ? x[i] * inverse : 0.0f;
+    // Scales below the normal halves are coarse: the largest may lie past 127 of them.
+    scaled = scaled > 127.0f ? 127.0f : scaled < -127.0f ? -127.0f : scaled;
+    q[i] = (int8_t)(int32_t)((scaled + CK_ROUND_MAGIC) - CK_ROUND_MAGIC);
+  }
+  return scale;
+}
+
+static inline void ck_store_key_q8_0(uint8_t *block, size_t position, const float *x,
+                                     size_t head_length) {
+  int8_t *quants = (int8_t *)block;
+  uint16_t *scales = (uint16_t *)(block + ck_key_scales(head_length));
+  for (size_t c = 0; c < head_length; c += 32) {
+    int8_t q[32];
+    size_t count = head_length - c < 32 ? head_length - c : 32;
+    scales[c / 32 * 16 + position] = ck_quantize_cached(q, x + c, count);
+    for (size_t i = 0; i < count; i++) quants[(c + i) * 16 + position] = q[i];
+  }
+}
+
+static inline void ck_store_value_q8_0(uint8_t *block, size_t position, const float *x,
+                                       size_t head_length) {
+  int8_t *quants = (int8_t *)block + position * ck_value_length(head_length);
+  uint16_t *scales = (uint16_t *)(block + ck_value_scales(head_length));
+  for (size_t c = 0; c < head_length; c += 32) {
+    size_t count = head_length - c < 32 ? head_length - c : 32;
+    scales[c / 32 * 16 + position] = ck_quantize_cached(quants + c, x + c, count);
+  }
+}
+
 /// Keeps the k largest seen so far, sorted. `filled` is how many there are.
 static inline size_t ck_top_insert(uint32_t *indices, float *top, size_t filled, size_t k,
                                    uint32_t index, float value) {

@@ -9,6 +9,9 @@
 
 #define TILE_MAX 4
 #define SPLIT_MAX 0
+#define KEY_RUN 2
+#define QUERY_TILE 2
+#define VALUE_PARTS 2
 #define OP static inline __attribute__((always_inline))
 #define EACH _Pragma("clang loop unroll(full)") for (int i = 0; i < 4; i++)
 
@@ -39,6 +42,17 @@ OP lanes lanes_load_half(const uint16_t *p) {
   lanes r;
   EACH r.v[i] = vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p + 4 * i)));
   return r;
+}
+OP void lanes_store_half(uint16_t *p, lanes x) {
+  EACH vst1_u16(p + 4 * i, vreinterpret_u16_f16(vcvt_f16_f32(x.v[i])));
+}
+OP lanes lanes_load_signed(const int8_t *p) {
+  int8x16_t bytes = vld1q_s8(p);
+  int16x8_t low = vmovl_s8(vget_low_s8(bytes)), high = vmovl_s8(vget_high_s8(bytes));
+  return (lanes){{vcvtq_f32_s32(vmovl_s16(vget_low_s16(low))),
+                  vcvtq_f32_s32(vmovl_s16(vget_high_s16(low))),
+                  vcvtq_f32_s32(vmovl_s16(vget_low_s16(high))),
+                  vcvtq_f32_s32(vmovl_s16(vget_high_s16(high)))}};
 }
 OP lanes lanes_load_bfloat(const uint16_t *p) {
   lanes r;
@@ -77,17 +91,6 @@ OP float lanes_sum(lanes x) {
   float32x4_t four = fold4(x);
   float32x2_t two = vadd_f32(vget_low_f32(four), vget_high_f32(four));
   return vget_lane_f32(two, 0) + vget_lane_f32(two, 1);
-}
-/// The third level, 4 -> 2, of two vectors side by side.
-OP float32x4_t fold2(float32x4_t a, float32x4_t b) {
-  return vaddq_f32(vcombine_f32(vget_low_f32(a), vget_low_f32(b)),
-                   vcombine_f32(vget_high_f32(a), vget_high_f32(b)));
-}
-OP lanes lanes_sum16(const lanes v[16]) {
-  lanes r;
-  EACH r.v[i] = vpaddq_f32(fold2(fold4(v[4 * i]), fold4(v[4 * i + 1])),
-                           fold2(fold4(v[4 * i + 2]), fold4(v[4 * i + 3])));
-  return r;
 }
 OP lanes lanes_shift_exponent(lanes p, lanes shifted) {
   EACH {

@@ -265,32 +265,87 @@ static void soft_cap(float *x, float cap, size_t count) {
   for (size_t i = 0; i < count; i++) x[i] = capped(x[i], cap);
 }
 
-static void attention(float *out, const float *query, const float *keys, const float *values,
-                      size_t row_stride, const uint32_t *slots, size_t length, size_t group,
-                      size_t head_length, float scale, float soft_cap, float *scores) {
-  for (size_t head = 0; head < group; head++, query += head_length, out += head_length) {
-    float largest = -INFINITY;
-    for (size_t i = 0; i < length; i++) {
-      const float *key = keys + slots[i] * row_stride;
-      float lanes[16] = {0};
-      for (size_t c = 0; c < head_length; c++)
-        lanes[c % 16] = fmaf(query[c], key[c], lanes[c % 16]);
-      scores[i] = tree_sum(lanes) * scale;
-      if (soft_cap > 0.0f) scores[i] = capped(scores[i], soft_cap);
-      if (scores[i] > largest) largest = scores[i];
+static void store_key(uint8_t *block, ck_cache_type type, size_t position, const float *x,
+                      size_t head_length) {
+  if (type == ck_cache_q8_0) {
+    ck_store_key_q8_0(block, position, x, head_length);
+    return;
+  }
+  for (size_t c = 0; c < head_length; c++) {
+    size_t at = c * 16 + position;
+    if (type == ck_cache_f32) ((float *)block)[at] = x[c];
+    else ((uint16_t *)block)[at] = ck_float_to_half(x[c]);
+  }
+}
+
+static void store_value(uint8_t *block, ck_cache_type type, size_t position, const float *x,
+                        size_t head_length) {
+  if (type == ck_cache_q8_0) {
+    ck_store_value_q8_0(block, position, x, head_length);
+    return;
+  }
+  for (size_t c = 0; c < head_length; c++) {
+    size_t at = position * ck_value_length(head_length) + c;
+    if (type == ck_cache_f32) ((float *)block)[at] = x[c];
+    else ((uint16_t *)block)[at] = ck_float_to_half(x[c]);
+  }
+}
+
+static void attention_scores(const ck_attention *job, size_t query_begin, size_t query_end,
+                             const ck_cache_blocks *blocks) {
+  size_t stride = ck_cache_key_bytes(job->key_type, job->head_length);
+  for (size_t i = 0; i < blocks->count; i++) {
+    const uint8_t *block = blocks->keys + blocks->indices[i] * stride;
+    for (size_t position = 0; position < 16; position++) {
+      float key[ck_head_length_max];
+      ck_cache_load_key(job->key_type, key, block, position, job->head_length);
+      size_t at = (blocks->first_block + i) * 16 + position - job->origin;
+      for (size_t q = query_begin; q < query_end; q++) {
+        const float *query = job->query + job->queries[q].query;
+        float sum = 0.0f;
+        for (size_t c = 0; c < job->head_length; c++) sum = fmaf(query[c], key[c], sum);
+        float score = sum * job->scale;
+        job->scores[q * job->score_stride + at] =
+            job->soft_cap > 0.0f ? capped(score, job->soft_cap) : score;
+      }
     }
+  }
+}
+
+static void attention_weights(const ck_attention *job, size_t query_begin, size_t query_end) {
+  for (size_t q = query_begin; q < query_end; q++) {
+    float *scores = job->scores + q * job->score_stride;
+    size_t first = job->queries[q].first - job->origin, end = job->queries[q].end - job->origin;
+    float largest = -INFINITY;
+    for (size_t i = first; i < end; i++)
+      if (scores[i] > largest) largest = scores[i];
     float lanes[16] = {0};
-    for (size_t i = 0; i < length; i++) {
+    for (size_t i = first; i < end; i++) {
       scores[i] = exponential(scores[i] - largest);
       lanes[i % 16] = lanes[i % 16] + scores[i];
     }
     float inverse = 1.0f / tree_sum(lanes);
-    for (size_t c = 0; c < head_length; c++) out[c] = 0.0f;
-    for (size_t i = 0; i < length; i++) {
-      const float *value = values + slots[i] * row_stride;
-      for (size_t c = 0; c < head_length; c++) out[c] = fmaf(scores[i], value[c], out[c]);
+    for (size_t i = first; i < end; i++) scores[i] = scores[i] * inverse;
+  }
+}
+
+static void attention_values(const ck_attention *job, size_t query_begin, size_t query_end,
+                             const ck_cache_blocks *blocks, size_t part_begin, size_t part_end) {
+  size_t stride = ck_cache_value_bytes(job->value_type, job->head_length);
+  size_t c_end = part_end * 16 < job->head_length ? part_end * 16 : job->head_length;
+  for (size_t q = query_begin; q < query_end; q++) {
+    const ck_attention_query *query = job->queries + q;
+    float *out = job->out + query->out;
+    for (size_t i = 0; i < blocks->count * 16; i++) {
+      size_t position = blocks->first_block * 16 + i;
+      if (position < query->first || position >= query->end) continue;
+      float weight = job->scores[q * job->score_stride + position - job->origin];
+      float value[ck_head_length_max];
+      ck_cache_load_value(job->value_type, value, blocks->values + blocks->indices[i / 16] * stride,
+                          i % 16, job->head_length);
+      for (size_t c = part_begin * 16; c < c_end; c++)
+        out[c] = fmaf(weight, value[c], position == query->first ? 0.0f : out[c]);
     }
-    for (size_t c = 0; c < head_length; c++) out[c] = out[c] * inverse;
   }
 }
 
@@ -321,7 +376,11 @@ const ck_kernels ck_scalar = {
     .add = add,
     .scale = scale,
     .soft_cap = soft_cap,
-    .attention = attention,
+    .store_key = store_key,
+    .store_value = store_value,
+    .attention_scores = attention_scores,
+    .attention_weights = attention_weights,
+    .attention_values = attention_values,
     .top_k = top_k,
     .exponentials = exponentials,
 };

@@ -3,9 +3,9 @@
 //
 // Wanted from the includer:
 //   lanes            sixteen floats: lanes_zero, _set1, _load, _load_part, _store, _store_part,
-//                    _load_half, _load_bfloat, _fma(a, b, c) = a * b + c, _add, _sub, _mul, _div,
+//                    _load_half, _load_bfloat, _load_signed (int8), _store_half,
+//                    _fma(a, b, c) = a * b + c, _add, _sub, _mul, _div,
 //                    _max(a, b) (b where either is NaN), _abs, _sum (the fixed tree),
-//                    _sum16(lanes[16]) -> lane i = tree sum of vector i,
 //                    _exp_select(x, y): y, but NaN -> NaN, x < LOW -> 0, x > HIGH -> infinity,
 //                    _shift_exponent(p, shifted): p * 2^(integer in shifted's low bits),
 //                    _greater_mask(a, threshold): bit i set where lane i > threshold
@@ -23,6 +23,9 @@
 //                    sums_to_lanes
 //   quantize_block   32 floats to 32 int8 with the sums of both halves
 //   TILE_MAX         4 or 16
+//   QUERY_TILE       queries that share a load of keys or values, at most 4
+//   KEY_RUN          blocks of keys in flight for each query, at most 4
+//   VALUE_PARTS      vectors of values in flight for each query
 //   SPLIT_MAX        up to so many columns take two chains of dot products
 #pragma STDC FP_CONTRACT OFF
 
@@ -44,7 +47,7 @@ INLINE lanes lanes_exp(lanes x) {
   return lanes_exp_select(x, lanes_shift_exponent(p, shifted));
 }
 
-/// cap * tanh(x / cap)
+/// cap * tanh(x / cap), where tanh(y) = 1 - 2 / (e^2y + 1).
 INLINE lanes lanes_soft_cap(lanes x, float cap) {
   lanes caps = lanes_set1(cap), one = lanes_set1(1.0f);
   lanes y = lanes_div(x, caps);
@@ -70,7 +73,11 @@ INLINE lanes lanes_soft_cap(lanes x, float cap) {
       .add = add,                                                                              \
       .scale = scale,                                                                          \
       .soft_cap = soft_cap,                                                                    \
-      .attention = attention,                                                                  \
+      .store_key = store_key,                                                                  \
+      .store_value = store_value,                                                              \
+      .attention_scores = attention_scores,                                                    \
+      .attention_weights = attention_weights,                                                  \
+      .attention_values = attention_values,                                                    \
       .top_k = top_k,                                                                          \
       .exponentials = exponentials,                                                            \
   }

@@ -15,6 +15,8 @@ package enum EngineError: Error, Equatable, Sendable {
   case invalidThreadCount(Int, limit: Int)
   /// No room for the batch in the KV cache.
   case contextFull(used: Int, wanted: Int, capacity: Int)
+  /// No free blocks of KV cache memory; some are when other sequences end.
+  case keyValueMemoryFull(wanted: Int, free: Int, blockBytes: Int)
   case batchTooLarge(count: Int, limit: Int)
   case unknownToken(id: Int, vocabularyCount: Int)
   case invalidParent(node: Int, parent: Int)
@@ -49,6 +51,9 @@ extension EngineError: CustomStringConvertible {
       "thread count \(count) is out of range; expected 1...\(limit)"
     case .contextFull(let used, let wanted, let capacity):
       "the KV cache holds \(used) of \(capacity) tokens; no room for \(wanted) more"
+    case .keyValueMemoryFull(let wanted, let free, let blockBytes):
+      "the key/value memory has \(free) free blocks of \(blockBytes) bytes, \(wanted) are wanted; "
+        + "end other sequences or give it more memory"
     case .batchTooLarge(let count, let limit):
       "a batch of \(count) tokens is too large; the limit is \(limit)"
     case .unknownToken(let id, let vocabularyCount):

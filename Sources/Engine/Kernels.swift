@@ -5,7 +5,7 @@ internal import CKernels
 /// Every method checks the sizes of its views before it hands out pointers.
 // unchecked: the table is a constant of the C library.
 @safe package struct Kernels: @unchecked Sendable {
-  private let table: UnsafePointer<ck_kernels>
+  let table: UnsafePointer<ck_kernels>
 
   /// The instruction set of the table: "scalar", "avx2", "avx512" or "neon".
   package let name: String
@@ -108,24 +108,6 @@ internal import CKernels
   func softCap(_ x: MemoryView<Float>, at cap: Float) {
     precondition(cap > 0, "cap \(cap)")
     unsafe table.pointee.soft_cap(x.base, cap, x.count)
-  }
-
-  /// Attention of the query heads of one node that share one key/value head.
-  ///
-  /// - Shape: `query` and `out`: `[group, headLength]`; `keys` and `values`: the rows of one layer,
-  ///   `[slot, rowStride]`, from this head's first element on; `slots`: the row of each
-  ///   position that the node sees, in order; `softCap`: 0 for none; `scores`: scratch, `group` times the positions rounded up to 16.
-  func attention(
-    query: MemoryView<Float>, keys: MemoryView<Float>, values: MemoryView<Float>, rowStride: Int,
-    slots: MemoryView<UInt32>, headLength: Int, scale: Float, softCap: Float,
-    scores: MemoryView<Float>, out: MemoryView<Float>
-  ) {
-    let group = query.count / headLength
-    precondition(out.count == query.count && !(slots.count == 0))
-    precondition(scores.count >= group * ((slots.count + 15) / 16 * 16))
-    unsafe table.pointee.attention(
-      out.base, query.base, keys.base, values.base, rowStride, slots.base, slots.count, group,
-      headLength, scale, softCap, scores.base)
   }
 
   /// The largest of a row, largest first, ties by index; returns how many were written.

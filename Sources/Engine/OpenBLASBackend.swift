@@ -7,6 +7,14 @@ package enum Backend: String, Sendable, CaseIterable {
   /// Float reference: dequantised weights, OpenBLAS products. Its order of additions depends on
   /// the batch, so it is no backend for exact sessions.
   case openBLAS = "openblas"
+
+  /// What the KV cache holds unless told otherwise: the float reference rounds nothing.
+  package var defaultCacheTypes: CacheTypes {
+    switch self {
+    case .native: CacheTypes()
+    case .openBLAS: CacheTypes(keys: .f32, values: .f32)
+    }
+  }
 }
 
 /// A weight matrix as floats.

@@ -54,18 +54,18 @@ import Testing
       .init(metadata: [
         "llama.rope.scaling.type": .string("linear"), "llama.rope.scaling.factor": .float32(4),
       ]))
-    #expect(!same(named, plain))
+    #expect(!sameRows(named, plain))
     let untyped = try llama.rows(.init(metadata: ["llama.rope.scaling.factor": .float32(4)]))
-    #expect(same(untyped, named))
+    #expect(sameRows(untyped, named))
     let old = try llama.rows(.init(metadata: ["llama.rope.scale_linear": .float32(4)]))
-    #expect(same(old, named))
+    #expect(sameRows(old, named))
     let unset = try llama.rows(.init(metadata: ["llama.rope.scaling.factor": .float32(0)]))
-    #expect(same(unset, plain))
+    #expect(sameRows(unset, plain))
     let none = try llama.rows(
       .init(metadata: [
         "llama.rope.scaling.type": .string("none"), "llama.rope.scaling.factor": .float32(4),
       ]))
-    #expect(same(none, plain))
+    #expect(sameRows(none, plain))
   }
 
   /// LongRoPE: the engine's context decides, not the model's.
@@ -74,14 +74,14 @@ import Testing
     let short = try phi3.floats("rope_factors_short.weight")
     let onlyShort = GoldenModel.Changes(vectors: ["rope_factors_long.weight": short])
     #expect(
-      try same(phi3.rows(.init(), contextLength: 16), phi3.rows(onlyShort, contextLength: 16)))
+      try sameRows(phi3.rows(.init(), contextLength: 16), phi3.rows(onlyShort, contextLength: 16)))
     #expect(
-      try same(
+      try sameRows(
         phi3.rows(.init(), contextLength: 16),
         phi3.rows(onlyShort, contextLength: 17)
           .dropLast()))
     #expect(
-      try !same(phi3.rows(.init(), contextLength: 17), phi3.rows(onlyShort, contextLength: 17)))
+      try !sameRows(phi3.rows(.init(), contextLength: 17), phi3.rows(onlyShort, contextLength: 17)))
   }
 
   @Test func missingOptionalBiasesAreZero() throws {
@@ -92,12 +92,12 @@ import Testing
         "blk.0.attn_k.bias": [Float](repeating: 0, count: 32),
         "blk.1.ffn_gate.bias": [Float](repeating: 0, count: 32),
       ]))
-    #expect(same(left, zeros))
-    #expect(try !same(left, model.rows(.init())))
+    #expect(sameRows(left, zeros))
+    #expect(try !sameRows(left, model.rows(.init())))
     let fused = GoldenModel(name: "phi3-long")
     let biased = try fused.rows(
       .init(vectors: ["blk.0.attn_qkv.bias": (0..<128).map { Float($0 % 5) * 0.3 }]))
-    #expect(try !same(biased, fused.rows(.init())))
+    #expect(try !sameRows(biased, fused.rows(.init())))
   }
 
   /// Values in another format than queries and keys are a product of their own; outputs and biases
@@ -109,7 +109,7 @@ import Testing
     let tokens = try model.tokens()
     let engine = try InferenceEngine(model: Model(file: model.file(changes)))
     let alone = try engine.rows(tokens, pieces: [1])
-    #expect(try same(engine.rows(tokens, pieces: [32]), alone))
+    #expect(try sameRows(engine.rows(tokens, pieces: [32]), alone))
     let golden = try model.logits()
     let scale = golden.joined().map(abs).max() ?? 0
     for (mine, theirs) in zip(alone, golden) {
@@ -191,7 +191,7 @@ import Testing
 }
 
 /// Equality that prints no thousands of numbers when it fails.
-private func same<Rows: Sequence, Others: Sequence>(_ left: Rows, _ right: Others) -> Bool
+private func sameRows<Rows: Sequence, Others: Sequence>(_ left: Rows, _ right: Others) -> Bool
 where Rows.Element == [UInt32], Others.Element == [UInt32] {
   left.elementsEqual(right)
 }

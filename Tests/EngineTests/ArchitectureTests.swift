@@ -4,9 +4,6 @@ import GGUF
 import InferenceTypes
 import Testing
 
-/// Equality that prints no thousands of numbers when it fails.
-private func same<Value: Equatable>(_ left: Value, _ right: Value) -> Bool { left == right }
-
 private func largestIndex(_ row: [Float]) -> Int {
   row.indices.max { (row[$0], $1) < (row[$1], $0) } ?? 0
 }
@@ -21,9 +18,10 @@ private func largestIndex(_ row: [Float]) -> Int {
     #expect(Set(architectures) == Set(Architecture.allCases))
   }
 
-  /// Weights are stored as floats, so nothing but the order of single-precision additions differs.
+  /// Weights and the KV cache are stored as floats, so nothing but the order of single-precision additions differs.
   private func checkGolden(_ model: GoldenModel, backend: Backend) throws {
-    let engine = try model.engine(backend: backend)
+    let engine = try model.engine(
+      backend: backend, cacheTypes: CacheTypes(keys: .f32, values: .f32))
     let tokens = try model.tokens()
     let golden = try model.logits()
     let cache = try engine.makeCache()

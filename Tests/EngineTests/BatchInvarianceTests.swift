@@ -4,9 +4,6 @@ import InferenceTypes
 import TestSupport
 import Testing
 
-/// Equality that prints no millions of numbers when it fails.
-private func same<Value: Equatable>(_ left: Value, _ right: Value) -> Bool { left == right }
-
 /// The logits of a position depend on the tokens up to it and on nothing else: compared bit by bit
 /// on the default model.
 @Suite struct BatchInvarianceTests {
@@ -117,7 +114,7 @@ private func same<Value: Equatable>(_ left: Value, _ right: Value) -> Bool { lef
     let cache = try engine.makeCache()
     try engine.forward(ForwardBatch(chain: Array(tokens[..<10]), logits: .none), cache: cache)
     cache.commit(Array(0..<10))
-    let fork = try cache.fork()
+    let fork = cache.fork()
     try engine.forward(ForwardBatch(chain: [1, 2, 3], logits: .none), cache: cache)
     cache.commit([0, 1, 2])
     try engine.forward(ForwardBatch(chain: Array(tokens[10..<16]), logits: .all), cache: fork)

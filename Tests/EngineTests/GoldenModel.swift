@@ -38,11 +38,11 @@ struct GoldenModel: CustomTestStringConvertible, Sendable {
 
   func engine(
     backend: Backend = .native, kernels: Kernels = .best, threadCount: Int = 1,
-    contextLength: Int? = nil
+    contextLength: Int? = nil, cacheTypes: CacheTypes? = nil
   ) throws -> InferenceEngine {
     try InferenceEngine(
       model: Model(file: file(), backend: backend, kernels: kernels), threadCount: threadCount,
-      contextLength: contextLength)
+      contextLength: contextLength, cacheTypes: cacheTypes)
   }
 
   /// What a changed copy of the file says.

@@ -63,24 +63,33 @@ private func largestIndex(_ row: [Float]) -> Int {
 }
 
 @Suite struct ReferenceLogitsTests {
-  /// Single-precision sums of the float backend stay within 2e-3 of float64 sums.
-  @Test func floatBackendMatchesFloat64() throws {
+  /// Single-precision sums of the float backend stay within 2e-3 of float64 sums; rounding keys and
+  /// values adds what their type says. Only int8 changes which token is the likeliest, here and there.
+  @Test(arguments: [(CacheType.f32, Float(2e-3)), (.f16, 0.03), (.q8_0, 1)])
+  func floatBackendMatchesFloat64(type: CacheType, bound: Float) throws {
     let file = try GGUFFile(path: TestFiles.modelPath())
     let engine = try InferenceEngine(
-      model: Model(file: file, backend: .openBLAS), contextLength: 512)
+      model: Model(file: file, backend: .openBLAS), contextLength: 512,
+      cacheTypes: CacheTypes(keys: type, values: type))
     var largest: Float = 0
-    for testCase in try ReferenceLogits.load().cases {
+    var changedCount = 0
+    var count = 0
+    let cases = try ReferenceLogits.load().cases
+    for testCase in cases.prefix(type == .f32 ? cases.count : cases.count / 3) {
       let rows = try logitsAlong(testCase, engine: engine)
       try #require(rows.count == testCase.steps.count)
       for (index, (row, step)) in zip(rows, testCase.steps).enumerated() {
-        #expect(largestIndex(row) == Int(testCase.greedyIds[index]), "case \(testCase.id)")
+        count += 1
+        changedCount += largestIndex(row) == Int(testCase.greedyIds[index]) ? 0 : 1
         for (id, logit) in zip(step.topIds, step.topLogits) {
           largest = max(largest, abs(row[id] - logit))
         }
       }
     }
-    print("float backend: largest logit difference \(largest)")
-    #expect(largest <= 2e-3)
+    print("float backend, \(type) cache: largest logit difference \(largest)")
+    print("  \(changedCount) of \(count) likeliest tokens differ")
+    #expect(largest <= bound)
+    #expect(changedCount <= (type == .q8_0 ? count / 30 : 0))
   }
 
   /// Rounding activations to int8 blocks moves the likely tokens' log-probabilities by little.

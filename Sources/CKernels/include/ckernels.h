@@ -63,6 +63,56 @@ typedef struct ck_tile {
   size_t count;
 } ck_tile;
 
+/// Storage of cached keys and values.
+typedef enum ck_cache_type {
+  ck_cache_f32 = 0,
+  ck_cache_f16 = 1,
+  ck_cache_q8_0 = 2,  ///< int8 with one half-precision scale for each 32 elements of a head.
+} ck_cache_type;
+
+enum { ck_cache_type_count = 3, ck_head_length_max = 256 };
+
+/// One query head of one node, and the logical positions it sees: first ..< end.
+typedef struct ck_attention_query {
+  size_t query;  ///< Where its head_length floats start in ck_attention.query.
+  size_t out;    ///< Where its head_length floats start in ck_attention.out.
+  size_t first;
+  size_t end;  ///< At least first + 1.
+} ck_attention_query;
+
+/// Attention of several query heads, of any nodes, over one key/value head.
+///
+/// scores[q * score_stride + position - origin] belongs to query q; `origin` is a multiple of 16
+/// and not above any `first`; score_stride is a multiple of 16 and reaches past every `end`.
+typedef struct ck_attention {
+  const float *query;
+  float *out;
+  const ck_attention_query *queries;
+  float *scores;
+  size_t score_stride;
+  size_t origin;
+  size_t head_length;  ///< 1 ... ck_head_length_max.
+  ck_cache_type key_type;
+  ck_cache_type value_type;
+  float scale;
+  float soft_cap;  ///< Scores become cap * tanh(score / cap); 0: they stay.
+} ck_attention;
+
+/// Consecutive blocks of 16 logical positions; the first is position 16 * first_block.
+///
+/// The keys of block i start at keys + indices[i] * ck_cache_key_bytes, the values likewise.
+/// Keys of a block: [head_length][16]; q8_0: the quants, then the scales as halves
+/// [head_length / 32, rounded up][16].
+/// Values of a block: [16][head_length rounded up to 16]; q8_0: the quants, then the scales as
+/// halves [head_length / 32, rounded up][16].
+typedef struct ck_cache_blocks {
+  const uint8_t *keys;
+  const uint8_t *values;
+  const uint32_t *indices;
+  size_t first_block;
+  size_t count;
+} ck_cache_blocks;
+
 /// out[column * out_stride + row] = w[row, :] . tile[:, column] for the rows of panels
 /// panel_begin ..< panel_end (16 rows each; rows >= row_count are not written).
 /// `panels` is the base of the repacked matrix; cols is a multiple of the format's block length.
@@ -113,16 +163,29 @@ typedef struct ck_kernels {
   /// x[i] = cap * tanh(x[i] / cap), off by at most 2^-22 cap; cap > 0.
   void (*soft_cap)(float *x, float cap, size_t count);
 
-  /// Attention of `group` query heads that share one key/value head, for one node.
-  ///
-  /// query, out: [group][head_length]; keys, values: base of the cache, row `slot` of which starts
-  /// at slot * row_stride and holds this head's head_length floats; slots[length]: the cache row
-  /// of each position that the node sees, in order; soft_cap: bends the scaled scores as the
-  /// soft_cap kernel does unless it is 0; scores: scratch of group * (length rounded up to 16)
-  /// floats.
-  void (*attention)(float *out, const float *query, const float *keys, const float *values,
-                    size_t row_stride, const uint32_t *slots, size_t length, size_t group,
-                    size_t head_length, float scale, float soft_cap, float *scores);
+  /// Writes one key or value, x[head_length], at `position` (0 ... 15) of a block. Halves are
+  /// rounded to nearest even. In q8_0 a group of 32 that holds a NaN, an infinity or a magnitude
+  /// above 8 million is NaN when it is read.
+  void (*store_key)(uint8_t *block, ck_cache_type type, size_t position, const float *x,
+                    size_t head_length);
+  void (*store_value)(uint8_t *block, ck_cache_type type, size_t position, const float *x,
+                      size_t head_length);
+
+  /// Scores of queries query_begin ..< query_end for every position of the blocks: products summed
+  /// over the elements in order, times scale, capped. Positions that a query does not see get
+  /// scores too; nobody may read them.
+  void (*attention_scores)(const ck_attention *job, size_t query_begin, size_t query_end,
+                           const ck_cache_blocks *blocks);
+
+  /// Turns the scores of each query's visible positions into weights that sum to one. What stands
+  /// beside them in their blocks of 16 is overwritten.
+  void (*attention_weights)(const ck_attention *job, size_t query_begin, size_t query_end);
+
+  /// Adds weight times value to elements part_begin * 16 ..< part_end * 16 of `out` for every
+  /// visible position of the blocks, in order; the call that holds a query's first position starts
+  /// from zero. part_end is at most head_length / 16 rounded up.
+  void (*attention_values)(const ck_attention *job, size_t query_begin, size_t query_end,
+                           const ck_cache_blocks *blocks, size_t part_begin, size_t part_end);
 
   /// The `k` largest of values[count], largest first, equal ones by index; NaN counts as
   /// -infinity. Returns how many were written: min(k, count).
@@ -175,6 +238,22 @@ void ck_dequantize_row(ck_format format, float *out, const uint8_t *row, size_t 
 /// least squared error. NaN and infinities stay what they are in the float formats and become 0 in
 /// the quantised ones. The same bytes on every machine.
 void ck_quantize_row(ck_format format, uint8_t *row, const float *x, size_t cols);
+
+/// Bytes that the keys or values of one block of 16 positions take, a multiple of 64.
+size_t ck_cache_key_bytes(ck_cache_type type, size_t head_length);
+size_t ck_cache_value_bytes(ck_cache_type type, size_t head_length);
+
+/// Copies one position, bit for bit, from one block to another of the same type.
+void ck_cache_copy_key(ck_cache_type type, uint8_t *to, size_t to_position, const uint8_t *from,
+                       size_t from_position, size_t head_length);
+void ck_cache_copy_value(ck_cache_type type, uint8_t *to, size_t to_position,
+                         const uint8_t *from, size_t from_position, size_t head_length);
+
+/// out[head_length] = one position of a block as floats, exactly what attention multiplies with.
+void ck_cache_load_key(ck_cache_type type, float *out, const uint8_t *block, size_t position,
+                       size_t head_length);
+void ck_cache_load_value(ck_cache_type type, float *out, const uint8_t *block, size_t position,
+                         size_t head_length);
 
 /// Natural logarithm of a positive, finite and normal number, the same on every machine.
 double ck_log(double x);

@@ -18,18 +18,12 @@ final class ActivationArena: Sendable {
   let activated: MemoryView<Float>
   /// `[row, vocabulary]`.
   let logits: MemoryView<Float>
-  /// Attention scores, one stretch per worker.
-  let scores: MemoryView<Float>
-  let scoresPerWorker: Int
-  let slotLists: MemoryView<UInt32>
   let topIndices: MemoryView<UInt32>
   let topValues: MemoryView<Float>
   let tiles: ActivationTiles
   private let storage: [AlignedBuffer]
 
-  init(
-    shape: ModelShape, batchLimit: Int, contextLength: Int, workerCount: Int
-  ) throws(EngineError) {
+  init(shape: ModelShape, batchLimit: Int) throws(EngineError) {
     var storage: [AlignedBuffer] = []
     func room<Element: BitwiseCopyable>(_ type: Element.Type, _ count: Int)
       throws(EngineError) -> MemoryView<Element>
@@ -49,10 +43,6 @@ final class ActivationArena: Sendable {
     gateUp = try room(Float.self, batchLimit * 2 * shape.feedForwardLength)
     activated = try room(Float.self, batchLimit * shape.feedForwardLength)
     logits = try room(Float.self, batchLimit * shape.vocabularyCount)
-    let group = shape.headCount / shape.keyValueHeadCount
-    scoresPerWorker = group * (contextLength + 16)
-    scores = try room(Float.self, scoresPerWorker * workerCount)
-    slotLists = try room(UInt32.self, batchLimit * (contextLength + batchLimit))
     topIndices = try room(UInt32.self, Self.topLimit)
     topValues = try room(Float.self, Self.topLimit)
     tiles = try ActivationTiles(

@@ -24,6 +24,9 @@
 
   deinit { unsafe munmap(base, sizeBytes) }
 
+  /// Bytes of memory that this machine has.
+  static var physicalBytes: Int { sysconf(Int32(_SC_PHYS_PAGES)) * sysconf(Int32(_SC_PAGESIZE)) }
+
   /// Asks for large pages: fewer address translations while streaming through weights.
   func adviseHugePages() { unsafe madvise(base, sizeBytes, MADV_HUGEPAGE) }
 
@@ -42,6 +45,7 @@
 @safe struct MemoryView<Element: BitwiseCopyable>: @unchecked Sendable {
   let base: UnsafeMutablePointer<Element>
   let count: Int
+  var isEmpty: Bool { count == 0 }
 
   subscript(index: Int) -> Element {
     get {

@@ -1,25 +1,172 @@
+// Attention of a pass over the paged KV cache.
+//
+// Per layer and key/value head, a worker reads the keys and values of all positions once for every
+// 16 query heads or so: 2 * headLength * (bytes of an element) per position, against
+// 4 * headLength operations per position and query head.
 extension ForwardPass {
+  /// Writes the key and value of one node, of all heads, to the cache; rounded as it stores them.
+  func storeKeyValue(
+    layer: Int, node: Int, keys: MemoryView<Float>, values: MemoryView<Float>
+  ) {
+    let layout = store.layout
+    let place = plan.places[node].cached
+    for head in 0..<layout.headCount {
+      kernels.storeKey(
+        keys.range(head * layout.headLength, layout.headLength), layout: layout,
+        to: store.key(layer: layer, head: head, block: place.block), lane: place.lane)
+      kernels.storeValue(
+        values.range(head * layout.headLength, layout.headLength), layout: layout,
+        to: store.value(layer: layer, head: head, block: place.block), lane: place.lane)
+    }
+  }
+
   /// Attention of every node, heads side by side; `stride` is the length of a row of queries, keys
   /// and values.
-  func attendHeads(layer: Int, stride: Int, _ worker: WorkerContext) {
+  ///
+  /// Workers share the query heads of all nodes. How they are cut into tiles never changes the
+  /// order in which a head adds up its positions.
+  func attendHeads(
+    layer: Int, stride: Int, setting: AttentionSetting, _ worker: WorkerContext
+  ) {
+    let headCount = store.layout.headCount
+    let group = shape.headCount / headCount
+    let total = count * group
+    let share = worker.share(of: headCount * total)
+    let scratch = attention.scratch(worker.index)
+    var next = share.lowerBound
+    while next < share.upperBound {
+      let head = next / total
+      let end = min(share.upperBound, (head + 1) * total)
+      // As few tiles as possible, all about equal.
+      let tileCount = (end - next + AttentionTile.queryLimit - 1) / AttentionTile.queryLimit
+      let first = next
+      for index in 0..<tileCount {
+        let lower = first + (end - first) * index / tileCount - head * total
+        let upper = first + (end - first) * (index + 1) / tileCount - head * total
+        attend(
+          HeadTile(layer: layer, head: head, group: group, queries: lower..<upper),
+          stride: stride, setting: setting, scratch)
+      }
+      next = end
+    }
+  }
+
+  /// Query heads `queries` of those that share one key/value head: query q belongs to node
+  /// q / group of the plan's order.
+  private struct HeadTile {
+    var layer: Int
+    var head: Int
+    var group: Int
+    var queries: Range<Int>
+  }
+
+  private func attend(
+    _ part: HeadTile, stride: Int, setting: AttentionSetting, _ scratch: AttentionScratch
+  ) {
     let headLength = shape.headLength
-    let group = shape.headCount / shape.keyValueHeadCount * headLength
-    let keys = cacheKeys[layer]
-    let values = cacheValues[layer]
-    let scores = arena.scores.range(
-      worker.index * arena.scoresPerWorker, arena.scoresPerWorker)
-    for item in worker.share(of: count * shape.keyValueHeadCount) {
-      let (node, head) = item.quotientAndRemainder(dividingBy: shape.keyValueHeadCount)
-      let start = head * headLength
-      let first = shape.firstVisible(from: slotLists[node].count - 1, layer: layer)
-      kernels.attention(
-        query: arena.queryKeyValue.range(node * stride + head * group, group),
-        keys: keys.range(start, keys.count - start),
-        values: values.range(start, values.count - start), rowStride: shape.keyValueLength,
-        slots: slotLists[node].range(first, slotLists[node].count - first),
-        headLength: headLength, scale: shape.attentionScale, softCap: shape.attentionSoftCap,
-        scores: scores,
-        out: arena.attended.range(node * shape.queryLength + head * group, group))
+    var tile = AttentionTile(
+      kernels: kernels, layout: store.layout, setting: setting, query: arena.queryKeyValue,
+      out: arena.attended, scratch: scratch)
+    for query in part.queries {
+      let node = plan.order[query / part.group]
+      let column = (part.head * part.group + query % part.group) * headLength
+      let end = plan.places[node].position + 1
+      tile.append(
+        queryOffset: node * stride + column, outOffset: node * shape.queryLength + column,
+        first: shape.firstVisible(from: end - 1, layer: part.layer), end: end)
+    }
+    let segments = Segments(
+      pass: self, part: part, first: tile.first / BlockLayout.length, scratch: scratch)
+    segments.forEach(tile, .keys) { tile.score($0, over: $1) }
+    tile.weigh()
+    segments.forEach(tile, .values) { tile.addValues($0, of: $1) }
+  }
+
+  private enum CachedPart { case keys, values }
+
+  /// The blocks that a tile attends to, in logical order, with the queries that attend to them.
+  private struct Segments {
+    let pass: ForwardPass
+    let part: HeadTile
+    /// The first block that any query sees.
+    let first: Int
+    let scratch: AttentionScratch
+    private var plan: AttentionPlan { pass.plan }
+
+    func forEach(
+      _ tile: AttentionTile, _ cached: CachedPart, _ body: (Range<Int>, CacheBlocks) -> Void
+    ) {
+      if first < plan.commonCount {
+        body(0..<tile.count, sequenceBlocks(first..<plan.commonCount))
+      }
+      var next = 0
+      while next < tile.count {
+        let tail = tail(of: next)
+        let start = next
+        var end = 0
+        while next < tile.count, self.tail(of: next) == tail {
+          end = max(end, BlockLayout.blocks(for: tile.end(of: next)))
+          next += 1
+        }
+        let blocks = max(first, plan.commonCount)..<end
+        guard tail > 0 else {
+          body(start..<next, sequenceBlocks(blocks))
+          continue
+        }
+        let branch = plan.places[plan.branchStart(of: tail)].position / BlockLayout.length
+        if blocks.lowerBound < branch {
+          body(start..<next, sequenceBlocks(blocks.lowerBound..<branch))
+        }
+        let copied = max(branch, blocks.lowerBound)..<end
+        gather(tail, copied, cached)
+        body(
+          start..<next,
+          CacheBlocks(
+            keys: scratch.branch, values: scratch.branch,
+            indices: pass.attention.branchIndices.range(0, copied.count), first: copied.lowerBound))
+      }
+    }
+
+    private func tail(of query: Int) -> Int {
+      plan.places[plan.order[(part.queries.lowerBound + query) / part.group]].tail
+    }
+
+    private func sequenceBlocks(_ range: Range<Int>) -> CacheBlocks {
+      CacheBlocks(
+        keys: pass.store.keys(layer: part.layer, head: part.head),
+        values: pass.store.values(layer: part.layer, head: part.head),
+        indices: plan.blocks.range(range.lowerBound, range.count), first: range.lowerBound)
+    }
+
+    /// Copies blocks `range` of the sequence with the nodes of a branch in their places.
+    private func gather(_ tail: Int, _ range: Range<Int>, _ cached: CachedPart) {
+      let store = pass.store
+      let layout = store.layout
+      let size = cached == .keys ? layout.keyBytes : layout.valueBytes
+      func block(_ number: Int) -> MemoryView<UInt8> {
+        cached == .keys
+          ? store.key(layer: part.layer, head: part.head, block: number)
+          : store.value(layer: part.layer, head: part.head, block: number)
+      }
+      let start = plan.places[plan.branchStart(of: tail)].position
+      if start / BlockLayout.length == range.lowerBound, !start.isMultiple(of: BlockLayout.length) {
+        // What stands before the branch in its first block is the sequence's.
+        scratch.branch.range(0, size).copy(from: block(Int(plan.blocks[range.lowerBound])))
+      }
+      var node = plan.tips[tail]
+      while node >= 0, plan.places[node].tail > 0 {
+        let place = plan.places[node]
+        let (number, lane) = place.position.quotientAndRemainder(dividingBy: BlockLayout.length)
+        if range.contains(number) {
+          let copy = scratch.branch.range((number - range.lowerBound) * size, size)
+          let source = block(place.cached.block)
+          switch cached {
+          case .keys: layout.copyKey(from: source, place.cached.lane, to: copy, lane)
+          case .values: layout.copyValue(from: source, place.cached.lane, to: copy, lane)
+          }
+        }
+        node = place.parent
+      }
     }
   }
 }

@@ -6,16 +6,14 @@ struct ForwardPass: Sendable {
   let model: Model
   let arena: ActivationArena
   let rotary: RotaryTables
-  let tokens: [Int]
+  let attention: AttentionArena
+  let store: BlockStore
+  /// What each node attends to.
+  let plan: AttentionPlan
+  let tokens: MemoryView<Int>
   /// Logical position of each node.
-  let positions: [Int]
-  /// Cache row of each node.
-  let slots: [UInt32]
-  /// Cache row of every position that each node attends to, itself last.
-  let slotLists: [MemoryView<UInt32>]
-  let cacheKeys: [MemoryView<Float>]
-  let cacheValues: [MemoryView<Float>]
-  let logitNodes: [Int]
+  let positions: MemoryView<Int>
+  let logitNodes: MemoryView<Int>
 
   var shape: ModelShape { model.shape }
   var kernels: Kernels { model.kernels }
@@ -58,14 +56,15 @@ struct ForwardPass: Sendable {
       if let bias = layer.queryKeyValueBias { kernels.add(bias, to: row) }
       normalizeHeads(layer, row: row)
       rotateHeads(row.range(0, queryLength + keyValueLength), node: node, layer: index)
-      let slot = Int(slots[node]) * keyValueLength
-      cacheKeys[index].range(slot, keyValueLength).copy(
-        from: row.range(queryLength, keyValueLength))
-      cacheValues[index].range(slot, keyValueLength).copy(
-        from: row.range(queryLength + keyValueLength, keyValueLength))
+      storeKeyValue(
+        layer: index, node: node, keys: row.range(queryLength, keyValueLength),
+        values: row.range(queryLength + keyValueLength, keyValueLength))
     }
     worker.barrier()
-    attendHeads(layer: index, stride: stride, worker)
+    attendHeads(
+      layer: index, stride: stride,
+      setting: AttentionSetting(scale: shape.attentionScale, softCap: shape.attentionSoftCap),
+      worker)
     worker.barrier()
     for node in worker.share(of: count) {
       let input = arena.attended.range(node * queryLength, queryLength)

@@ -12,16 +12,26 @@ package final class InferenceEngine {
   /// Most positions of a sequence.
   package let contextLength: Int
   private let threads: WorkerThreads
+  /// The memory of all KV caches of this engine.
+  package let pool: KVPool
+  /// Beginnings of texts whose keys and values are still there.
+  package let prefixes: PrefixCache
   private let arena: ActivationArena
+  private let attention: AttentionArena
+  private let inputs: BatchInputs
   private let rotary: RotaryTables
   private var logitRowCount = 0
 
   /// `threadCount` includes the caller's thread; `contextLength` is the most positions of a
-  /// sequence, the model's own limit unless told.
+  /// sequence, the model's own limit unless told; `keyValueMemoryBytes` is what all KV caches
+  /// together may take, ``defaultKeyValueMemory(layout:contextLength:)`` unless told; `cacheTypes`
+  /// are those of the backend unless told.
   ///
-  /// - Throws: ``EngineError`` for a thread count or context out of range, or too little memory.
+  /// - Throws: ``EngineError`` for a thread count, context or memory out of range, or too little
+  ///   memory.
   package init(
-    model: Model, threadCount: Int = 1, contextLength: Int? = nil
+    model: Model, threadCount: Int = 1, contextLength: Int? = nil,
+    keyValueMemoryBytes: Int? = nil, cacheTypes: CacheTypes? = nil
   ) throws(EngineError) {
     let shape = model.shape
     let context = contextLength ?? shape.contextLength
@@ -32,25 +42,45 @@ package final class InferenceEngine {
     self.model = model
     self.threadCount = threadCount
     self.contextLength = context
+    let layout = BlockLayout(
+      layerCount: shape.layerCount, headCount: shape.keyValueHeadCount,
+      headLength: shape.headLength, types: cacheTypes ?? model.backend.defaultCacheTypes)
     threads = try WorkerThreads(count: threadCount)
-    arena = try ActivationArena(
-      shape: shape, batchLimit: Self.batchLimit, contextLength: context, workerCount: threadCount)
+    arena = try ActivationArena(shape: shape, batchLimit: Self.batchLimit)
+    attention = try AttentionArena(
+      layout: layout, batchLimit: Self.batchLimit, contextLength: context,
+      workerCount: threadCount)
+    inputs = try BatchInputs(batchLimit: Self.batchLimit)
+    pool = try KVPool(
+      layout: layout,
+      memoryBytes: keyValueMemoryBytes
+        ?? Self.defaultKeyValueMemory(layout: layout, contextLength: context))
+    prefixes = PrefixCache(pool: pool)
     rotary = try RotaryTables(model: model, positionCount: context)
   }
 
-  /// An empty KV cache for one sequence.
+  /// Bytes for eight full contexts, but no more than a quarter of the machine's memory, and never
+  /// less than one full context with a batch beside it. Address space until it is used.
+  package static func defaultKeyValueMemory(layout: BlockLayout, contextLength: Int) -> Int {
+    let context = (BlockLayout.blocks(for: contextLength) + 1) * layout.blockBytes
+    let batch = BlockLayout.blocks(for: batchLimit) * layout.blockBytes
+    return max(context + batch, min(8 * (context + batch), AlignedBuffer.physicalBytes / 4))
+  }
+
+  /// An empty KV cache for one sequence. It takes memory as it grows.
+  /// - Throws: ``EngineError/keyValueMemoryFull(wanted:free:blockBytes:)`` where there is none even
+  ///   for its first tokens.
   package func makeCache() throws(EngineError) -> KVCache {
-    // Scratch rows of a tree may stand beside a full context.
-    try KVCache(
-      layerCount: model.shape.layerCount, rowLength: model.shape.keyValueLength,
-      capacity: contextLength + Self.batchLimit)
+    try pool.reserve(1)
+    return KVCache(pool: pool)
   }
 
   /// Evaluates a batch after the committed positions of `cache`, leaving its keys and values in
   /// the cache's scratch rows and the wanted logits in ``withLogits(_:)``.
   ///
   /// - Throws: ``EngineError`` for a batch that is empty or too large, a token outside the
-  ///   vocabulary, a parent that does not stand before its child, or a full cache.
+  ///   vocabulary, a parent that does not stand before its child, a full context, or no free cache
+  ///   memory. The committed positions stay, and the same call may succeed later.
   /// - Complexity: reads every weight once per 16 nodes or so; see docs/PERFORMANCE.md.
   package func forward(_ batch: ForwardBatch, cache: KVCache) throws(EngineError) {
     let pass = try prepare(batch, cache: cache)
@@ -85,61 +115,52 @@ package final class InferenceEngine {
   }
 
   private func prepare(_ batch: ForwardBatch, cache: KVCache) throws(EngineError) -> ForwardPass {
+    precondition(cache.pool === pool, "a KV cache of another engine")
     let count = batch.tokens.count
     guard (1...Self.batchLimit).contains(count), batch.parents.count == count,
+      batch.logitNodes.count <= Self.batchLimit,
       batch.logitNodes.allSatisfy({ $0 >= 0 && $0 < count })
     else { throw .batchTooLarge(count: count, limit: Self.batchLimit) }
-    var depths: [Int] = []
-    for (node, parent) in batch.parents.enumerated() {
+    let committed = cache.committedCount
+    var deepest = 0
+    for node in 0..<count {
+      let parent = batch.parents[node]
       guard parent >= -1, parent < node else { throw .invalidParent(node: node, parent: parent) }
-      depths.append(parent < 0 ? 0 : depths[parent] + 1)
+      let position = parent < 0 ? committed : inputs.positions[parent] + 1
+      inputs.positions[node] = position
+      deepest = max(deepest, position - committed)
       let token = Int(batch.tokens[node].rawValue)
       guard token < model.shape.vocabularyCount else {
         throw .unknownToken(id: token, vocabularyCount: model.shape.vocabularyCount)
       }
+      inputs.tokens[node] = token
     }
-    let committed = cache.committedCount
-    let deepest = depths.max() ?? 0
     guard committed + deepest < contextLength else {
       throw .contextFull(used: committed, wanted: deepest + 1, capacity: contextLength)
     }
-    try cache.takeScratch(count)
-    let slotLists = fillSlotLists(batch, cache: cache, depths: depths)
+    try cache.takeScratch(batch.parents)
+    for (row, node) in batch.logitNodes.enumerated() { inputs.logitNodes[row] = node }
     return ForwardPass(
-      model: model, arena: arena, rotary: rotary,
-      tokens: batch.tokens.map { Int($0.rawValue) },
-      positions: depths.map { committed + $0 }, slots: cache.scratch, slotLists: slotLists,
-      cacheKeys: (0..<model.shape.layerCount).map { cache.layerKeys($0) },
-      cacheValues: (0..<model.shape.layerCount).map { cache.layerValues($0) },
-      logitNodes: batch.logitNodes)
+      model: model, arena: arena, rotary: rotary, attention: attention, store: pool.store,
+      plan: AttentionPlan(cache, arena: attention), tokens: inputs.tokens.range(0, count),
+      positions: inputs.positions.range(0, count),
+      logitNodes: inputs.logitNodes.range(0, batch.logitNodes.count))
   }
+}
 
-  /// The cache row of every logical position, for every node. Nodes of a chain share one list.
-  private func fillSlotLists(
-    _ batch: ForwardBatch, cache: KVCache, depths: [Int]
-  ) -> [MemoryView<UInt32>] {
-    let committed = cache.committedCount
-    var lists: [MemoryView<UInt32>] = []
-    var used = 0
-    for (node, parent) in batch.parents.enumerated() {
-      let length = committed + depths[node] + 1
-      // The parent's list may be lengthened in place when nobody else has done so.
-      if parent >= 0, parent == node - 1 {
-        let start = used - (length - 1)
-        arena.slotLists[used] = cache.scratch[node]
-        used += 1
-        lists.append(arena.slotLists.range(start, length))
-        continue
-      }
-      let start = used
-      let source = parent < 0 ? nil : lists[parent]
-      for position in 0..<length - 1 {
-        arena.slotLists[start + position] = source?[position] ?? cache.slots[position]
-      }
-      arena.slotLists[start + length - 1] = cache.scratch[node]
-      used += length
-      lists.append(arena.slotLists.range(start, length))
-    }
-    return lists
+/// Room for what describes a batch, so that passes allocate nothing.
+private final class BatchInputs: Sendable {
+  let tokens: MemoryView<Int>
+  let positions: MemoryView<Int>
+  let logitNodes: MemoryView<Int>
+  private let storage: AlignedBuffer
+
+  init(batchLimit: Int) throws(EngineError) {
+    storage = try AlignedBuffer(
+      sizeBytes: 3 * batchLimit * MemoryLayout<Int>.stride, for: "the batch")
+    let view = storage.view(as: Int.self)
+    tokens = view.range(0, batchLimit)
+    positions = view.range(batchLimit, batchLimit)
+    logitNodes = view.range(2 * batchLimit, batchLimit)
   }
 }

@@ -32,7 +32,7 @@ package struct ModelShape: Sendable, Equatable {
   package let windowPeriod: Int
 
   /// Longest head of any supported model.
-  package static let headLengthMax = 256
+  package static let headLengthMax = BlockLayout.headLengthMax
   package static let supportedArchitectures = Architecture.allCases.map(\.rawValue)
 
   /// Length of all key heads together.
