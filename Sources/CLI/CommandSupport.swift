@@ -55,6 +55,42 @@ struct ModelOptions: ParsableArguments {
 
   @Option(help: "Arithmetic: default, or openblas (float reference).")
   var backend = "default"
+
+  @Option(help: "Memory of all KV caches, as 512M or 2G; room for 8 contexts unless told.")
+  var kvMemory: MemorySize?
+
+  @Option(
+    name: [.customLong("cache-type-k")],
+    help: "Keys of the KV cache: f32, f16 or q8_0; f16 unless told (f32 with openblas).")
+  var cacheTypeKeys: CacheType?
+
+  @Option(name: [.customLong("cache-type-v")], help: "Values of the KV cache: f32, f16 or q8_0.")
+  var cacheTypeValues: CacheType?
+
+  /// What the KV cache of a model on this backend holds.
+  func cacheTypes(backend: Backend) -> CacheTypes {
+    var types = backend.defaultCacheTypes
+    types.keys = cacheTypeKeys ?? types.keys
+    types.values = cacheTypeValues ?? types.values
+    return types
+  }
+}
+
+extension CacheType: ExpressibleByArgument {}
+
+/// A number of bytes as users write it: 1500000, 512M, 2G.
+struct MemorySize: ExpressibleByArgument {
+  let bytes: Int
+
+  init?(argument: String) {
+    let units: [Character: Int] = ["K": 1 << 10, "M": 1 << 20, "G": 1 << 30]
+    let unit = argument.last.flatMap { units[Character($0.uppercased())] }
+    let digits = unit == nil ? argument[...] : argument.dropLast()
+    guard let number = Int(digits), number > 0 else { return nil }
+    let (bytes, isTooLarge) = number.multipliedReportingOverflow(by: unit ?? 1)
+    guard !isTooLarge else { return nil }
+    self.bytes = bytes
+  }
 }
 
 /// Loads models with the errors that a user can act on.
@@ -90,7 +126,9 @@ enum ModelLoading {
   static func engine(_ options: ModelOptions, file: GGUFFile) throws -> InferenceEngine {
     let model = try model(file, path: options.model, backend: options.backend)
     return try InferenceEngine(
-      model: model, threadCount: options.threads, contextLength: options.contextLength)
+      model: model, threadCount: options.threads, contextLength: options.contextLength,
+      keyValueMemoryBytes: options.kvMemory?.bytes,
+      cacheTypes: options.cacheTypes(backend: model.backend))
   }
 
   /// The engine of a draft model whose tokens are the target's.

@@ -32,6 +32,9 @@ struct UpCommand: AsyncParsableCommand {
   @Option(name: [.customShort("c"), .customLong("ctx-size")], help: "Context length in tokens.")
   var contextLength: Int?
 
+  @Option(help: "Memory of the verifier's KV caches, as 512M or 2G.")
+  var kvMemory: String?
+
   @Option(help: "Local drafts of the verifier: none, auto, trigram, recycle, or a list of them.")
   var specType = "auto"
 
@@ -77,7 +80,7 @@ struct UpCommand: AsyncParsableCommand {
     let verifier = try children.start(
       "verifier",
       ["verifier", "-m", model, "--router", words[3], "--threads", "\(threads)"]
-        + ["--spec-type", specType] + common)
+        + ["--spec-type", specType] + (kvMemory.map { ["--kv-memory", $0] } ?? []) + common)
     let drafterMethods = draftModel == nil ? "trigram,recycle" : "draft"
     let drafter = try children.start(
       "drafter",

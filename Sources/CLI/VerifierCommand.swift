@@ -50,6 +50,11 @@ struct VerifierCommand: AsyncParsableCommand {
         "--backend \(model.backend): a verifier computes with the default backend; others round "
           + "differently in every batch")
     }
+    guard model.cacheTypes(backend: .native) == Backend.native.defaultCacheTypes else {
+      throw ValidationError(
+        "--cache-type-k, --cache-type-v: all verifiers of a model keep f16, so that any of them can "
+          + "go on with the text of another")
+    }
     let loaded = try ModelLoading.model(source.file, path: model.model)
     let identity = try source.identity(
       name: name, role: "verifier", contextLength: try source.contextLength(model.contextLength))
@@ -60,6 +65,7 @@ struct VerifierCommand: AsyncParsableCommand {
     configuration.allowsPlaintextOffLoopback = daemon.insecurePlaintext
     configuration.slotCount = slots
     configuration.threadCount = model.threads
+    configuration.keyValueMemoryBytes = model.kvMemory?.bytes
     configuration.nodeLimit = specTreeNodes
     let context = try ZeroMQContext()
     let worker = VerifierWorker(

@@ -1,3 +1,4 @@
+import Cluster
 import Foundation
 import HTTPAPI
 import InferenceTypes
@@ -115,6 +116,41 @@ extension IntegrationTests {
       #expect(try await drafter.stop() == 0, "\(drafter.log)")
       #expect(try await cluster.verifier.stop() == 0, "\(cluster.verifier.log)")
       #expect(try await cluster.router.stop() == 0, "\(cluster.router.log)")
+    }
+
+    /// Sessions that do not fit into memory together wait for each other; none fails.
+    @Test func sessionsShareTooLittleMemory() async throws {
+      let cluster = try await RunningCluster(
+        specType: "auto",
+        options: ["--kv-memory", "8M", "--log-level", "info"])
+      var requests: [ReferenceRequest] = []
+      for first in [0, 8, 16, 24, 32] {
+        requests.append(try await longRequest(from: first, temperature: 0.8, seed: 3))
+      }
+      try await withThrowingTaskGroup(of: Void.self) { group in
+        for request in requests {
+          group.addTask {
+            let tokens = try await cluster.complete(request).tokens
+            #expect(try await tokens == References.shared.tokens(request), "\(request.prompt)")
+          }
+        }
+        try await group.waitForAll()
+      }
+      #expect(cluster.verifier.log.contains("waits for memory of the KV cache"))
+    }
+
+    /// A prompt that was there before is not computed again, and its text is the same.
+    @Test func knownPromptsAreFoundAgain() async throws {
+      let cluster = try await RunningCluster(specType: "auto")
+      let request = try await longRequest(from: 24, temperature: 0.8, seed: 4)
+      let first = try await cluster.complete(request)
+      let second = try await cluster.complete(request)
+      #expect(first.summary.cachedTokenCount == 0)
+      // Whole blocks of 16, and at least the last token is computed.
+      let known = (second.summary.promptTokenCount - 1) / 16 * 16
+      #expect(second.summary.cachedTokenCount == known && known > 0)
+      #expect(try await first.tokens == References.shared.tokens(request))
+      #expect(second.tokens == first.tokens)
     }
 
     /// A client that goes away frees its slot: with one slot the next request is answered.

@@ -14,8 +14,8 @@ struct RunningCluster {
   let workers: String
   let model: String
 
-  /// `specType` names the local drafts of the verifier.
-  init(specType: String, slots: Int = 8) async throws {
+  /// `specType` names the local drafts of the verifier, `options` are further ones of it.
+  init(specType: String, slots: Int = 8, options: [String] = []) async throws {
     model = try TestFiles.modelPath()
     router = try Daemon(
       "router",
@@ -31,7 +31,7 @@ struct RunningCluster {
       [
         "verifier", "-m", model, "--router", workers, "--spec-type", specType, "--slots",
         "\(slots)", "--lifeline",
-      ])
+      ] + options)
     _ = try await verifier.line()
   }
 

@@ -14,15 +14,31 @@ package final class TargetSession {
   private static let observedCount = 16
 
   package private(set) var machine: VerifierSession
-  private let cache: KVCache
+  private var cache: KVCache
+  /// Whether the keys and values of prompts are found again in other sessions.
+  private let sharesPrefixes: Bool
+  /// Positions of the prompt that were found.
+  package private(set) var cachedCount = 0
   private let topCount: Int
   package private(set) var promptDuration = Duration.zero
   package private(set) var decodeDuration = Duration.zero
 
+  /// With `sharesPrefixes` what was computed before is not computed again, nor shown to the sources
+  /// again.
+  ///
   /// - Throws: ``DecodingError`` for an unfit configuration, ``EngineError`` without memory.
-  package init(_ configuration: VerifierSession.Configuration, engine: InferenceEngine) throws {
+  package init(
+    _ configuration: VerifierSession.Configuration, engine: InferenceEngine,
+    sharesPrefixes: Bool = false
+  ) throws {
     machine = try VerifierSession(configuration)
-    cache = try engine.makeCache()
+    self.sharesPrefixes = sharesPrefixes
+    if sharesPrefixes {
+      (cache, cachedCount) = engine.prefixes.adopt(prompt: machine.truth)
+      cachedCount = min(cachedCount, machine.promptCount)
+    } else {
+      cache = try engine.makeCache()
+    }
     let topK = configuration.sampling.temperature > 0 ? configuration.sampling.topK : 0
     topCount = topK <= 64 ? max(Self.observedCount, topK) : Self.observedCount
   }
@@ -61,7 +77,10 @@ package final class TargetSession {
       }
     }
     // After the logits: what the prompt says next counts more than what the target thought.
-    if !isPrefilling { sources.observe(prompt: truth) }
+    if !isPrefilling {
+      sources.observe(prompt: truth)
+      remember(engine)
+    }
     promptDuration += clock.now - start
   }
 
@@ -89,7 +108,18 @@ package final class TargetSession {
     }
     cache.commit(outcome.acceptedPath)
     decodeDuration += clock.now - start
+    if isFinished { remember(engine) }
     return outcome
+  }
+
+  /// Gives the memory of the keys and values back; they are computed again when the session goes
+  /// on.
+  package func releaseCache(engine: InferenceEngine) {
+    cache = engine.prefixes.adopt(prompt: []).cache
+  }
+
+  private func remember(_ engine: InferenceEngine) {
+    if sharesPrefixes { engine.prefixes.insert(cache, tokens: machine.truth) }
   }
 }
 

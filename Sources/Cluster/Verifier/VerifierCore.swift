@@ -40,6 +40,8 @@ final class VerifierCore {
     var assigned: [DraftAssigned] = []
     var links: [Link] = []
     var nextLink = 0
+    /// Gave its memory to older sessions and goes on when one of them has ended.
+    var isWaiting = false
   }
 
   private let engine: InferenceEngine
@@ -121,7 +123,7 @@ final class VerifierCore {
   }
 
   private func open(_ id: SessionID, _ message: OpenSession) {
-    if let old = index(of: id) { entries.remove(at: old) }
+    if let old = index(of: id) { remove(old) }
     guard entries.count < slotCount else {
       fail(id, .tooManySessions, "all \(slotCount) sessions of this verifier are in use")
       return
@@ -134,7 +136,7 @@ final class VerifierCore {
     configuration.stopTokens = message.endTokens
     configuration.ignoresEndOfSequence = message.ignoresEnd
     do {
-      let target = try TargetSession(configuration, engine: engine)
+      let target = try TargetSession(configuration, engine: engine, sharesPrefixes: true)
       entries.append(
         Entry(
           id: id, target: target, sampling: message.sampling,
@@ -238,6 +240,7 @@ final class VerifierCore {
   // MARK: work
 
   private func advance(_ index: Int) {
+    guard !entries[index].isWaiting else { return }
     do {
       guard !entries[index].target.isPrefilling else {
         try entries[index].target.prefill(engine: engine, sources: &sources)
@@ -250,15 +253,39 @@ final class VerifierCore {
       let outcome = try entries[index].target.step(
         engine: engine, sources: &sources, costs: costs.costs, limit: nodeLimit)
       publish(outcome, index: index, duration: clock.now - start)
+    } catch EngineError.keyValueMemoryFull where yield(for: index) {
+      // Goes on in a later turn.
     } catch {
       logger.error(
         "session failed",
         metadata: ["session.id": "\(entries[index].id)", "error": "\(error)"])
       fail(entries[index].id, .internal, "\(error)")
       finishLinks(entries[index])
-      entries.remove(at: index)
-      activeCount.store(entries.count)
+      remove(index)
     }
+  }
+
+  /// The youngest session that runs gives its memory to the others and waits until one has ended;
+  /// its keys and values are computed again then.
+  ///
+  /// - Returns: whether there was one beside the session that wants memory, or it can wait itself.
+  private func yield(for index: Int) -> Bool {
+    let running = entries.indices.filter { !entries[$0].isWaiting }
+    guard running.count > 1, let youngest = running.last else { return false }
+    logger.info(
+      "session waits for memory of the KV cache",
+      metadata: ["session.id": "\(entries[youngest].id)", "wanted.by": "\(entries[index].id)"])
+    entries[youngest].target.releaseCache(engine: engine)
+    entries[youngest].isWaiting = true
+    return true
+  }
+
+  @discardableResult
+  private func remove(_ index: Int) -> Entry {
+    let entry = entries.remove(at: index)
+    activeCount.store(entries.count)
+    for index in entries.indices { entries[index].isWaiting = false }
+    return entry
   }
 
   /// Waits a quarter of a step at most for drafts of a drafter that is known to be busy: one that
@@ -307,8 +334,7 @@ final class VerifierCore {
   }
 
   private func end(_ index: Int, reason: FinishReason, tokens: [TokenID], firstIndex: Int) {
-    let entry = entries.remove(at: index)
-    activeCount.store(entries.count)
+    let entry = remove(index)
     if reason == .cancelled { finishLinks(entry) }
     let ending = SessionEnding(finishReason: reason, statistics: entry.target.statistics)
     sendToRouter(
@@ -347,6 +373,7 @@ extension TargetSession {
     var statistics = SessionStatistics()
     statistics.promptDuration = promptDuration
     statistics.decodeDuration = decodeDuration
+    statistics.cachedTokenCount = cachedCount
     statistics.verifyStepCount = machine.statistics.stepCount
     for origin in DraftOrigin.allCases {
       for depth in 1...DraftStatistics.depthMax {

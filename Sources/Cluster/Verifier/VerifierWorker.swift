@@ -28,6 +28,8 @@ package final class VerifierWorker: Sendable {
     package var methods: DraftMethods
     /// Most nodes of one verification.
     package var nodeLimit = 32
+    /// Bytes of all KV caches; `nil` has room for eight contexts.
+    package var keyValueMemoryBytes: Int?
 
     package init(identity: WorkerIdentity, routerEndpoint: String, methods: DraftMethods) {
       self.identity = identity
@@ -127,7 +129,8 @@ package final class VerifierWorker: Sendable {
     do {
       engine = try InferenceEngine(
         model: model, threadCount: configuration.threadCount,
-        contextLength: configuration.identity.contextLength)
+        contextLength: configuration.identity.contextLength,
+        keyValueMemoryBytes: configuration.keyValueMemoryBytes)
       costs = try MeasuredCosts(engine: engine)
     } catch {
       startup.finish(throwing: error)
