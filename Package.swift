@@ -90,7 +90,7 @@ let package = Package(
       name: "CLI",
       dependencies: [
         "InferenceTypes", "Decoding", "GGUF", "Tokenizer", "Engine", "Wire", "Transport",
-        "Cluster", "HTTPAPI", "Benchmarks", logging,
+        "Cluster", "HTTPAPI", "Benchmarks", "CLinux", logging,
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
         .product(name: "UnixSignals", package: "swift-service-lifecycle"),
         .product(name: "ArgumentParser", package: "swift-argument-parser"),

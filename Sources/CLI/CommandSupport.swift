@@ -56,6 +56,9 @@ struct ModelOptions: ParsableArguments {
   @Option(help: "Arithmetic: default, or openblas (float reference).")
   var backend = "default"
 
+  @Option(help: "CPUs to run on, as 0-3; those of the process unless told.")
+  var cpuRange: ProcessorRange?
+
   @Option(help: "Memory of all KV caches, as 512M or 2G; room for 8 contexts unless told.")
   var kvMemory: MemorySize?
 
@@ -124,6 +127,7 @@ enum ModelLoading {
   }
 
   static func engine(_ options: ModelOptions, file: GGUFFile) throws -> InferenceEngine {
+    try Processors.prepare(range: options.cpuRange, threadCount: options.threads)
     let model = try model(file, path: options.model, backend: options.backend)
     return try InferenceEngine(
       model: model, threadCount: options.threads, contextLength: options.contextLength,

@@ -41,6 +41,7 @@ struct DrafterCommand: AsyncParsableCommand {
   func run() async throws {
     let logger = daemon.logger("drafter")
     let methods = try DraftMethods(parsing: specType, hasDraftModel: true)
+    try Processors.prepare(range: model.cpuRange, threadCount: model.threads)
     let source = try WorkerFile(path: model.model)
     let loaded =
       methods.usesModel

@@ -44,6 +44,7 @@ struct VerifierCommand: AsyncParsableCommand {
   func run() async throws {
     let logger = daemon.logger("verifier")
     let methods = try DraftMethods(parsing: specType, hasDraftModel: false)
+    try Processors.prepare(range: model.cpuRange, threadCount: model.threads)
     let source = try WorkerFile(path: model.model)
     guard model.backend == Backend.native.rawValue else {
       throw ValidationError(

@@ -1,9 +1,11 @@
 #include "csystem.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -45,4 +47,28 @@ int csystem_thread_pin(int cpu) {
   CPU_ZERO(&set);
   CPU_SET(cpu, &set);
   return -pthread_setaffinity_np(pthread_self(), sizeof set, &set);
+}
+
+int csystem_cpus_available(void) {
+  cpu_set_t set;
+  return sched_getaffinity(0, sizeof set, &set) < 0 ? -errno : CPU_COUNT(&set);
+}
+
+int csystem_cpus_restrict(int first, int last) {
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) < 0) return -errno;
+  for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+    if (cpu < first || cpu > last) CPU_CLR(cpu, &set);
+  if (CPU_COUNT(&set) == 0) return -EINVAL;
+  DIR *tasks = opendir("/proc/self/task");
+  if (tasks == NULL) return -errno;
+  int status = 0;
+  for (struct dirent *task; (task = readdir(tasks)) != NULL;) {
+    if (task->d_name[0] == '.') continue;
+    // A thread may end meanwhile.
+    pid_t thread = (pid_t)strtol(task->d_name, NULL, 10);
+    if (sched_setaffinity(thread, sizeof set, &set) < 0 && errno != ESRCH) status = -errno;
+  }
+  closedir(tasks);
+  return status < 0 ? status : CPU_COUNT(&set);
 }

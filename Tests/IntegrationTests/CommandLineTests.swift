@@ -190,6 +190,12 @@ extension IntegrationTests {
       (["router", "-m", "MODEL", "--bind", "tcp://0.0.0.0:*"], "--insecure-plaintext"),
       (["verifier", "-m", "MODEL", "--bind", "tcp://0.0.0.0:*"], "--insecure-plaintext"),
       (["drafter", "-m", "MODEL", "--spec-type", "none"], "--spec-type"),
+      (["run", "-m", "MODEL", "-p", "x", "--cpu-range", "3-1"], "--cpu-range"),
+      (["run", "-m", "MODEL", "-p", "x", "--cpu-range", "900-901"], "none of these"),
+      (["run", "-m", "MODEL", "-p", "x", "--kv-memory", "0"], "--kv-memory"),
+      (["run", "-m", "MODEL", "-p", "x", "--kv-memory", "1K"], "one block of 16 tokens"),
+      (["run", "-m", "MODEL", "-p", "x", "--cache-type-k", "q4_0"], "q8_0"),
+      (["verifier", "-m", "MODEL", "--cache-type-v", "q8_0"], "--cache-type-v"),
       (["generate", "x", "--url", "http://127.0.0.1:1"], "127.0.0.1:1"),
     ])
     func mistakesAreNamed(arguments: [String], word: String) async throws {
@@ -198,6 +204,15 @@ extension IntegrationTests {
       #expect(result.status != 0)
       #expect(result.errors.contains(word), "\(result.errors)")
       #expect(!result.errors.contains("Fatal error"))
+    }
+
+    @Test func moreThreadsThanProcessorsAreWarnedOf() async throws {
+      let result = try await Daemon.output([
+        "run", "-m", try TestFiles.modelPath(), "-p", "x", "-n", "1", "--cpu-range", "0",
+        "--threads", "2",
+      ])
+      #expect(result.status == 0)
+      #expect(result.errors.contains("1 available CPUs"), "\(result.errors)")
     }
 
     @Test func unknownInstructionSetsAreNamed() async throws {

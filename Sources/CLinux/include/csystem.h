@@ -21,6 +21,13 @@ int csystem_thread_set_name(const char *name);
 // Lets the calling thread run on one CPU only.
 int csystem_thread_pin(int cpu);
 
+// Number of CPUs that the calling thread may run on.
+int csystem_cpus_available(void);
+
+// Lets all present threads of this process, and those they start, run on CPUs first ... last only, as
+// far as they may now. Returns how many CPUs that are; -EINVAL where there is none.
+int csystem_cpus_restrict(int first, int last);
+
 #pragma clang assume_nonnull end
 
 #endif
