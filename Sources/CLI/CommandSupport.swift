@@ -104,13 +104,23 @@ enum ModelLoading {
     }
   }
 
-  static func model(_ file: GGUFFile, path: String, backend: String = "default") throws -> Model {
+  /// Loads with `threadCount` threads; shows how far it is where that takes more than a second.
+  static func model(
+    _ file: GGUFFile, path: String, backend: String = "default", threadCount: Int
+  ) throws -> Model {
     guard let backend = Backend(rawValue: backend) else {
       let names = Backend.allCases.map(\.rawValue).joined(separator: ", ")
       throw ValidationError("unknown backend \"\(backend)\"; supported: \(names)")
     }
+    var bar = ProgressBar()
+    defer { bar.clear() }
+    let start = ContinuousClock.now
     do {
-      return try Model(file: file, backend: backend, kernels: try kernels())
+      return try Model(
+        file: file, backend: backend, kernels: try kernels(), threadCount: threadCount
+      ) { share in
+        if ContinuousClock.now - start > .seconds(1) { bar.show(share, "loading \(path)") }
+      }
     } catch let error as EngineError {
       throw CommandFailure(description: "\(path): \(error)")
     }
@@ -128,7 +138,8 @@ enum ModelLoading {
 
   static func engine(_ options: ModelOptions, file: GGUFFile) throws -> InferenceEngine {
     try Processors.prepare(range: options.cpuRange, threadCount: options.threads)
-    let model = try model(file, path: options.model, backend: options.backend)
+    let model = try model(
+      file, path: options.model, backend: options.backend, threadCount: options.threads)
     return try InferenceEngine(
       model: model, threadCount: options.threads, contextLength: options.contextLength,
       keyValueMemoryBytes: options.kvMemory?.bytes,
@@ -144,7 +155,7 @@ enum ModelLoading {
     do { own = try BytePairTokenizer(file: file) } catch {
       throw CommandFailure(description: "\(path): \(error)")
     }
-    let draft = try model(file, path: path)
+    let draft = try model(file, path: path, threadCount: options.threads)
     guard own.fingerprint == tokenizer.fingerprint,
       draft.shape.vocabularyCount == target.model.shape.vocabularyCount
     else {

@@ -45,7 +45,8 @@ struct DrafterCommand: AsyncParsableCommand {
     let source = try WorkerFile(path: model.model)
     let loaded =
       methods.usesModel
-      ? try ModelLoading.model(source.file, path: model.model, backend: model.backend) : nil
+      ? try ModelLoading.model(
+        source.file, path: model.model, backend: model.backend, threadCount: model.threads) : nil
     let identity = try source.identity(
       name: name, role: "drafter", contextLength: try source.contextLength(model.contextLength))
     var configuration = DrafterWorker.Configuration(

@@ -58,7 +58,7 @@ struct QuantizeCommand: ParsableCommand {
     let tensors: [QuantizedTensor]
     do {
       let quantizer = try Quantizer(
-        file: file, plan: plan, threadCount: threads ?? processorCount)
+        file: file, plan: plan, threadCount: threads ?? min(Processors.availableCount, 256))
       tensors = try quantizer.write(to: output, replacing: force) { progress.show($0) }
     } catch {
       progress.clear()
@@ -75,8 +75,6 @@ struct QuantizeCommand: ParsableCommand {
     }
   }
 
-  private var processorCount: Int { min(max(sysconf(Int32(_SC_NPROCESSORS_ONLN)), 1), 256) }
-
   private func isSameFile(_ first: String, _ second: String) -> Bool {
     var one = stat()
     var other = stat()
@@ -88,13 +86,10 @@ struct QuantizeCommand: ParsableCommand {
 /// Tells standard error how far the work is: one line that is written over on a terminal, one line
 /// for each tensor elsewhere.
 private struct QuantizationProgress {
-  private static let barWidth = 24
-
   private let plan: QuantizationPlan
-  private let isTerminal = isatty(2) == 1
   private let weightCount: Int
   private var finishedWeights = 0
-  private var shownPercent = -1
+  private var bar = ProgressBar()
 
   init(plan: QuantizationPlan) {
     self.plan = plan
@@ -113,7 +108,7 @@ private struct QuantizationProgress {
       draw(index, weights: finishedWeights + Int(share * Double(weights(index))))
     case .finished(let index, let tensor):
       finishedWeights += weights(index)
-      if isTerminal { draw(index, weights: finishedWeights) } else { printError(line(index)) }
+      if bar.isTerminal { draw(index, weights: finishedWeights) } else { printError(line(index)) }
       guard tensor.nonFiniteCount > 0 else { return }
       clear()
       let consequence = tensor.entry.type.blockSize > 1 ? "became 0" : "stay so"
@@ -124,22 +119,13 @@ private struct QuantizationProgress {
   }
 
   /// Takes the line away.
-  mutating func clear() {
-    guard isTerminal, shownPercent >= 0 else { return }
-    FileHandleStream.standardError.write("\r\u{1B}[K")
-    shownPercent = -1
-  }
+  mutating func clear() { bar.clear() }
 
   private func weights(_ index: Int) -> Int { plan.entries[index].tensor.elementCount }
 
   private mutating func draw(_ index: Int, weights: Int) {
-    let percent = weightCount > 0 ? weights * 100 / weightCount : 100
-    guard isTerminal, percent != shownPercent else { return }
-    shownPercent = percent
-    let filled = String(repeating: "#", count: percent * Self.barWidth / 100)
-    FileHandleStream.standardError.write(
-      "\r\u{1B}[K[\(padded(filled, Self.barWidth))] \(percent) % "
-        + plan.entries[index].tensor.name)
+    let share = weightCount > 0 ? Double(weights) / Double(weightCount) : 1
+    bar.show(share, plan.entries[index].tensor.name)
   }
 
   private func line(_ index: Int) -> String {

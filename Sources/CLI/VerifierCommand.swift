@@ -56,7 +56,8 @@ struct VerifierCommand: AsyncParsableCommand {
         "--cache-type-k, --cache-type-v: all verifiers of a model keep f16, so that any of them can "
           + "go on with the text of another")
     }
-    let loaded = try ModelLoading.model(source.file, path: model.model)
+    let loaded = try ModelLoading.model(
+      source.file, path: model.model, threadCount: model.threads)
     let identity = try source.identity(
       name: name, role: "verifier", contextLength: try source.contextLength(model.contextLength))
     var configuration = VerifierWorker.Configuration(

@@ -188,38 +188,63 @@ final class PackedMatrix: Sendable {
   /// Whether the kernels want the activations as int8 blocks.
   var takesQuantizedActivations: Bool { format.rawValue >= ck_format_q8_0.rawValue }
 
-  /// Takes row-major matrices of the model file, stacked; all of one format.
-  init(parts: [UnsafeRawBufferPointer], format: WeightFormat, cols: Int) throws(EngineError) {
-    let rowBytes = format.rowBytes(cols)
-    precondition(rowBytes > 0, "\(cols) columns in format \(format)")
+  /// Takes row-major matrices of the model file, stacked, all of one format; `threads` share the
+  /// work.
+  init(
+    parts: [UnsafeRawBufferPointer], format: WeightFormat, cols: Int, threads: WorkerThreads
+  ) throws(EngineError) {
+    let source = unsafe FileRows(parts: parts, rowBytes: format.rowBytes(cols))
     self.format = format.raw
     self.cols = cols
-    rows = unsafe parts.reduce(0) { $0 + $1.count / rowBytes }
+    rows = source.count
+    let rows = self.rows
     let panelBytes = ck_panel_bytes(format.raw, cols)
     let panelCount = (rows + 15) / 16
     storage = try AlignedBuffer(sizeBytes: panelBytes * panelCount, for: "weights")
     storage.adviseHugePages()
-    panels = storage.view(as: UInt8.self)
-    var row = 0
+    let panels = storage.view(as: UInt8.self)
+    self.panels = panels
     // A panel may straddle two parts, so rows are gathered first.
-    let gathered = try AlignedBuffer(sizeBytes: rowBytes * 16, for: "weights")
-    let rowsView = gathered.view(as: UInt8.self)
-    for index in unsafe parts.indices {
-      let part = unsafe parts[index]
-      let base = unsafe part.baseAddress?.assumingMemoryBound(to: UInt8.self)
-      guard let base = unsafe base else { continue }
-      for source in 0..<part.count / rowBytes {
-        unsafe rowsView.range(row % 16 * rowBytes, rowBytes).base.update(
-          from: base + source * rowBytes, count: rowBytes)
-        row += 1
-        if row % 16 == 0 || row == rows {
-          let panel = (row - 1) / 16
-          unsafe ck_repack_panel(
-            format.raw, panels.range(panel * panelBytes, panelBytes).base, rowsView.base,
-            row - panel * 16, cols)
-        }
+    let gathered = try AlignedBuffer(
+      sizeBytes: source.rowBytes * 16 * threads.count, for: "weights")
+    threads.run { worker in
+      let size = source.rowBytes
+      let some = gathered.view(as: UInt8.self).range(worker.index * size * 16, size * 16)
+      for panel in worker.share(of: panelCount) {
+        let count = min(16, rows - panel * 16)
+        for lane in 0..<count { source.copy(panel * 16 + lane, to: some.range(lane * size, size)) }
+        unsafe ck_repack_panel(
+          format.raw, panels.range(panel * panelBytes, panelBytes).base, some.base, count, cols)
       }
     }
+  }
+}
+
+/// Rows of several matrices of the model file, one after the other.
+// unchecked: the file is mapped read-only and outlives this value.
+@safe private struct FileRows: @unchecked Sendable {
+  private let parts: [UnsafeRawBufferPointer]
+  /// Index of each part's first row.
+  private var starts: [Int] = []
+  let rowBytes: Int
+  private(set) var count = 0
+
+  init(parts: [UnsafeRawBufferPointer], rowBytes: Int) {
+    precondition(rowBytes > 0, "rows without bytes")
+    unsafe self.parts = parts
+    self.rowBytes = rowBytes
+    for index in unsafe parts.indices {
+      starts.append(count)
+      unsafe count += parts[index].count / rowBytes
+    }
+  }
+
+  func copy(_ row: Int, to target: MemoryView<UInt8>) {
+    precondition(row >= 0 && row < count && target.count == rowBytes, "row \(row) of \(count)")
+    guard let part = starts.lastIndex(where: { $0 <= row }) else { return }
+    let offset = (row - starts[part]) * rowBytes
+    unsafe UnsafeMutableRawBufferPointer(start: target.base, count: rowBytes).copyMemory(
+      from: UnsafeRawBufferPointer(rebasing: parts[part][offset..<offset + rowBytes]))
   }
 }
 

@@ -93,6 +93,18 @@ import Glibc
       UnsafeMutableRawPointer(mutating: base.baseAddress), base.count, Int32(MADV_WILLNEED))
   }
 
+  /// Tells the system that the pages that lie wholly in `range` are not needed for now; whoever reads
+  /// them reads the file again. Only a hint, so failure means nothing.
+  func adviseUnneeded(_ range: Range<Int>) {
+    check(range.lowerBound, range.count)
+    let page = Int(getpagesize())
+    let first = (range.lowerBound + page - 1) / page * page
+    let end = range.upperBound / page * page
+    guard isMapped, first < end, let start = unsafe base.baseAddress else { return }
+    _ = unsafe madvise(
+      UnsafeMutableRawPointer(mutating: start + first), end - first, Int32(MADV_DONTNEED))
+  }
+
   private func check(_ offset: Int, _ byteCount: Int) {
     precondition(
       offset >= 0 && byteCount >= 0 && offset <= count && byteCount <= count - offset,

@@ -58,6 +58,11 @@ package final class GGUFFile: Sendable {
       in: tensor.byteOffset..<tensor.byteOffset + tensor.byteCount, body)
   }
 
+  /// Lets the system take back the memory of a tensor that was read; reading it again is possible.
+  package func releaseMemory(of tensor: GGUFTensor) {
+    contents.adviseUnneeded(tensor.byteOffset..<tensor.byteOffset + tensor.byteCount)
+  }
+
   /// Asks the system to start reading the whole file into memory; returns at once.
   package func adviseWillNeed() { contents.adviseWillNeed() }
 

@@ -13,18 +13,20 @@ package final class Model: Sendable {
   package var sizeBytes: Int { weights.sizeBytes }
   let weights: Weights
 
-  /// Uses the fastest kernels of this machine unless told; calls `progress` with the share of the
-  /// weights loaded, 0...1.
+  /// Uses the fastest kernels of this machine unless told; `threadCount` threads rewrite the weights;
+  /// calls `progress` with the share of the weights loaded, 0...1.
   ///
   /// - Throws: ``EngineError`` where the file is not a model this engine runs.
   package init(
     file: GGUFFile, backend: Backend = .native, kernels: Kernels = .best,
-    progress: (Double) -> Void = { _ in }
+    threadCount: Int = 1, progress: (Double) -> Void = { _ in }
   ) throws(EngineError) {
     shape = try ModelShape(file: file)
     self.backend = backend
     self.kernels = kernels
-    weights = try Weights(file: file, shape: shape, backend: backend, progress: progress)
+    weights = try Weights(
+      file: file, shape: shape, backend: backend, threads: WorkerThreads(count: threadCount),
+      progress: progress)
     fingerprint = file.fingerprint
   }
 }

@@ -5,11 +5,13 @@ struct WeightLoader {
   private let file: GGUFFile
   private let shape: ModelShape
   private let backend: Backend
+  private let threads: WorkerThreads
   private var unused: Set<String>
   private(set) var vectors: [AlignedBuffer] = []
 
-  init(file: GGUFFile, shape: ModelShape, backend: Backend) {
+  init(file: GGUFFile, shape: ModelShape, backend: Backend, threads: WorkerThreads) {
     self.file = file
+    self.threads = threads
     self.shape = shape
     self.backend = backend
     unused = Set(file.tensors.map(\.name))
@@ -181,9 +183,14 @@ struct WeightLoader {
       // safe: the mapping lives as long as `file`, which outlives this call.
       unsafe buffers.append(file.withTensorBytes(tensor) { unsafe $0 })
     }
+    // What is packed need not stay in memory in the file's form as well.
+    defer { for tensor in tensors { file.releaseMemory(of: tensor) } }
     switch backend {
     case .native:
-      return .packed(try unsafe PackedMatrix(parts: buffers, format: format, cols: cols))
+      return .packed(
+        try unsafe PackedMatrix(
+          parts: buffers, format: format, cols: cols, threads: threads)
+      )
     case .openBLAS:
       return .dense(try unsafe DenseMatrix(parts: buffers, format: format, cols: cols))
     }

@@ -59,9 +59,10 @@ final class Weights: Sendable {
 
   /// Calls `progress` with the share of layers done, 0...1.
   init(
-    file: GGUFFile, shape: ModelShape, backend: Backend, progress: (Double) -> Void
+    file: GGUFFile, shape: ModelShape, backend: Backend, threads: WorkerThreads,
+    progress: (Double) -> Void
   ) throws(EngineError) {
-    var loader = WeightLoader(file: file, shape: shape, backend: backend)
+    var loader = WeightLoader(file: file, shape: shape, backend: backend, threads: threads)
     var layers: [LayerWeights] = []
     for index in 0..<shape.layerCount {
       layers.append(try loader.layer(index))
