@@ -144,9 +144,13 @@ INLINE void panel_quantized(ck_format format, float *out, size_t out_stride,
   const int32_t *columns = tile->sums;
   lanes acc[TILE_MAX], scale = lanes_zero(), minimum = lanes_zero();
   UNROLL for (size_t j = 0; j < n; j++) acc[j] = lanes_zero();
+  // In the order of the addresses, scales included, whatever order they are read in.
+  const uint8_t *ahead = quants + PREFETCH_BYTES;
+  const size_t step =
+      quant_bytes + ck_side_bytes(format) + (ck_has_minimum(format) ? 64 : 32) / together;
   for (size_t block = 0; block < blocks; block++) {
-    for (size_t line = 0; line < quant_bytes; line += 64)
-      __builtin_prefetch(quants + PREFETCH_BYTES + line);
+    UNROLL for (size_t line = 0; line < step; line += 64) __builtin_prefetch(ahead + line);
+    ahead += step;
     if (block % together == 0) {
       scale = lanes_load_half(scales);
       scales += 16;
