@@ -63,7 +63,9 @@ package struct EngineBenchmark {
     for round in 0...roundCount {
       for index in measurements.indices {
         let test = measurements[index].test
+        settle()
         let own = try time(test)
+        settle()
         let other = try peer?.time(test)
         guard round > 0 else { continue }
         measurements[index].seconds.append(own)
@@ -71,6 +73,12 @@ package struct EngineBenchmark {
       }
     }
     return measurements
+  }
+
+  /// The threads of the other side wait in loops for a moment before they sleep; they must not be
+  /// measured with this side's work.
+  private func settle() {
+    if peer != nil { Thread.sleep(forTimeInterval: 0.02) }
   }
 
   private func time(_ test: Test) throws -> Double {
