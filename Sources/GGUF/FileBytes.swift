@@ -93,7 +93,7 @@ import Glibc
       UnsafeMutableRawPointer(mutating: base.baseAddress), base.count, Int32(MADV_WILLNEED))
   }
 
-  /// Tells the system that the pages that lie wholly in `range` are not needed for now; whoever reads
+  /// Tells the system that the pages that lie wholly in `range` are not needed; whoever reads
   /// them reads the file again. Only a hint, so failure means nothing.
   func adviseUnneeded(_ range: Range<Int>) {
     check(range.lowerBound, range.count)
