@@ -3,7 +3,7 @@
 # processor with the dot product instructions (tables neon and scalar), once on one without
 # (scalar only).
 #
-# Usage: deploy/test-aarch64.sh [quick|full]      (full by default: under a minute)
+# Usage: deploy/test-aarch64.sh [quick|full]      (full by default: about two minutes)
 # Needs clang with the AArch64 backend and lld (the Swift toolchain has both) and, from Debian,
 # the C library for arm64 and user-mode QEMU. What is missing is installed where this runs as
 # root. Without the emulator the script compiles only, says so, and exits with status 3.

@@ -109,6 +109,14 @@ static inline void ck_store_sums(const ck_tile *tile, size_t block, size_t colum
   sums[ck_sum_halves * tile->count] = (int32_t)((uint32_t)last << 16 | ((uint32_t)first & 0xffffu));
 }
 
+// F(name, kind of product) for every format.
+#define CK_EACH_FORMAT(F) \
+  F(f32, float) F(f16, float) F(bf16, float) \
+  F(q8_0, quantized) F(q4_0, quantized) F(q4_1, quantized) \
+  F(q5_0, quantized) F(q5_1, quantized) F(q2_k, quantized) \
+  F(q3_k, quantized) F(q4_k, quantized) F(q5_k, quantized) \
+  F(q6_k, quantized) F(iq4_nl, quantized)
+
 static inline float ck_bits_float(uint32_t bits) {
   float value;
   memcpy(&value, &bits, sizeof value);

@@ -196,20 +196,7 @@ static void matmul_float(ck_format format, float *out, size_t out_stride, const 
     matmul_##kind(ck_format_##suffix, out, out_stride, panels, panel_begin, panel_end,         \
                   row_count, cols, tile);                                                      \
   }
-MATMUL(f32, float)
-MATMUL(f16, float)
-MATMUL(bf16, float)
-MATMUL(q8_0, quantized)
-MATMUL(q4_0, quantized)
-MATMUL(q4_1, quantized)
-MATMUL(q5_0, quantized)
-MATMUL(q5_1, quantized)
-MATMUL(q2_k, quantized)
-MATMUL(q3_k, quantized)
-MATMUL(q4_k, quantized)
-MATMUL(q5_k, quantized)
-MATMUL(q6_k, quantized)
-MATMUL(iq4_nl, quantized)
+CK_EACH_FORMAT(MATMUL)
 
 static void rms_norm(float *out, const float *x, const float *weight, size_t count,
                      float epsilon) {

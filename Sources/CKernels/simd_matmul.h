@@ -253,20 +253,7 @@ INLINE void run_float(ck_format format, float *out, size_t out_stride, const uin
                               size_t cols, const ck_tile *tile) {                              \
     switch (tile->count) { CASES(kind, ck_format_##suffix) }                                   \
   }
-MATMUL(f32, float)
-MATMUL(f16, float)
-MATMUL(bf16, float)
-MATMUL(q8_0, quantized)
-MATMUL(q4_0, quantized)
-MATMUL(q4_1, quantized)
-MATMUL(q5_0, quantized)
-MATMUL(q5_1, quantized)
-MATMUL(q2_k, quantized)
-MATMUL(q3_k, quantized)
-MATMUL(q4_k, quantized)
-MATMUL(q5_k, quantized)
-MATMUL(q6_k, quantized)
-MATMUL(iq4_nl, quantized)
+CK_EACH_FORMAT(MATMUL)
 
 static void quantize(const float *x, size_t cols, const ck_tile *tile, size_t column) {
   for (size_t block = 0; block < cols / 32; block++, x += 32) {

@@ -166,7 +166,9 @@ enum ModelLoading {
     }
     return try InferenceEngine(
       model: draft, threadCount: options.threads,
-      contextLength: min(target.contextLength, draft.shape.contextLength))
+      contextLength: min(target.contextLength, draft.shape.contextLength),
+      keyValueMemoryBytes: options.kvMemory?.bytes,
+      cacheTypes: options.cacheTypes(backend: draft.backend))
   }
 }
 

@@ -54,6 +54,8 @@ struct DrafterCommand: AsyncParsableCommand {
     configuration.stopTokens = source.tokenizer.endOfGeneration
     configuration.slotCount = slots
     configuration.threadCount = model.threads
+    configuration.keyValueMemoryBytes = model.kvMemory?.bytes
+    configuration.cacheTypes = loaded.map { model.cacheTypes(backend: $0.backend) }
     let context = try ZeroMQContext()
     let worker = DrafterWorker(
       configuration: configuration, model: loaded, context: context, logger: logger)

@@ -18,6 +18,10 @@ package final class DrafterWorker: Sendable {
     /// Sessions at a time.
     package var slotCount = 8
     package var threadCount = 1
+    /// Bytes of all KV caches; `nil` has room for eight contexts.
+    package var keyValueMemoryBytes: Int?
+    /// `nil` for those of the model's backend.
+    package var cacheTypes: CacheTypes?
 
     package init(identity: WorkerIdentity, routerEndpoint: String, methods: DraftMethods) {
       self.identity = identity
@@ -91,7 +95,9 @@ package final class DrafterWorker: Sendable {
       do {
         engine = try InferenceEngine(
           model: model, threadCount: configuration.threadCount,
-          contextLength: min(configuration.identity.contextLength, model.shape.contextLength))
+          contextLength: min(configuration.identity.contextLength, model.shape.contextLength),
+          keyValueMemoryBytes: configuration.keyValueMemoryBytes,
+          cacheTypes: configuration.cacheTypes)
       } catch {
         startup.finish(throwing: error)
         return
