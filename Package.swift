@@ -45,7 +45,7 @@ let package = Package(
     .target(
       name: "Tokenizer", dependencies: ["InferenceTypes", "GGUF"], swiftSettings: strict),
     .target(
-      name: "Engine", dependencies: ["InferenceTypes", "GGUF", "CKernels", "COpenBLAS"],
+      name: "Engine", dependencies: ["InferenceTypes", "GGUF", "CKernels", "COpenBLAS", "CLinux"],
       swiftSettings: strict),
 
     // Messages and sockets.
@@ -82,9 +82,12 @@ let package = Package(
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
       ],
       swiftSettings: strict),
+    .target(name: "CMeasure", cSettings: plainC),
     .target(
       name: "Benchmarks",
-      dependencies: ["InferenceTypes", "Decoding", "GGUF", "Tokenizer", "Engine", "Cluster"],
+      dependencies: [
+        "InferenceTypes", "Decoding", "GGUF", "Tokenizer", "Engine", "Cluster", "CMeasure",
+      ],
       swiftSettings: strict),
     .executableTarget(
       name: "CLI",
@@ -112,7 +115,8 @@ let package = Package(
       name: "TokenizerTests", dependencies: ["Tokenizer", "GGUF", "InferenceTypes"],
       swiftSettings: strict),
     .testTarget(
-      name: "EngineTests", dependencies: ["Engine", "GGUF", "InferenceTypes", "TestSupport"],
+      name: "EngineTests",
+      dependencies: ["Engine", "GGUF", "InferenceTypes", "TestSupport", "CMeasure"],
       swiftSettings: strict),
     .testTarget(
       name: "WireTests", dependencies: ["Wire", "InferenceTypes"], swiftSettings: strict),

@@ -7,86 +7,127 @@ internal import Synchronization
 
 /// The only owner of compute parallelism: a fixed set of threads that run one job together.
 ///
-/// Between jobs a worker spins for a moment and then sleeps, so an idle model costs nothing. The
-/// calling thread is worker 0. Jobs come from one thread at a time.
-final class WorkerThreads: Sendable {
-  let count: Int
-  private let shared: Shared
+/// Whoever waits, for a job or for the others, spins for a moment and then sleeps, so an idle model
+/// costs nothing. The calling thread is worker 0. Jobs come from one thread at a time.
+///
+/// In a process whose CPUs are its own by ``ProcessorClaims/pinThreads()``, every worker stays on
+/// one of them that no other pool has. Where more threads than CPUs want to run, waiting threads
+/// sleep at once: the CPU they spin on is one that somebody else needs.
+package final class WorkerThreads: Sendable {
+  package let count: Int
+  private let team: Team
+  private let claims: ProcessorClaims
+  private let grant: ProcessorClaims.Grant
+  /// Whether other threads may need the CPUs that these run on.
+  package var sharesProcessors: Bool { grant.isShared }
+  /// The CPU of each worker; empty where the system chooses.
+  package var processors: [Int] { grant.pinned }
 
   /// `count` includes the caller: 1...256.
-  init(count: Int) throws(EngineError) {
+  /// - Throws: ``EngineError/invalidThreadCount(_:limit:)``.
+  package init(count: Int, claims: ProcessorClaims = .process) throws(EngineError) {
     guard (1...256).contains(count) else { throw .invalidThreadCount(count, limit: 256) }
     self.count = count
-    shared = Shared(workerCount: count)
+    self.claims = claims
+    grant = claims.take(count)
+    team = Team(workerCount: count, grant: grant)
     for index in 1..<max(count, 1) {
-      let shared = self.shared
-      startThread { shared.work(index) }
+      let team = self.team
+      startThread { team.work(index) }
     }
   }
 
-  deinit { shared.stop() }
+  deinit {
+    team.stop()
+    claims.giveBack(grant)
+  }
 
   /// Runs `body` once on every worker and returns when all are done.
-  func run(_ body: @escaping @Sendable (WorkerContext) -> Void) {
-    shared.run(body)
+  package func run(_ body: @escaping @Sendable (WorkerContext) -> Void) {
+    run(ClosureJob(body: body))
   }
+
+  /// Runs `job` once on every worker and returns when all are done. Allocates nothing.
+  func run(_ job: any WorkerJob) { team.run(job) }
+}
+
+/// What all workers do together.
+protocol WorkerJob: AnyObject, Sendable {
+  func run(_ worker: WorkerContext)
+}
+
+private final class ClosureJob: WorkerJob {
+  private let body: @Sendable (WorkerContext) -> Void
+  init(body: @escaping @Sendable (WorkerContext) -> Void) { self.body = body }
+  func run(_ worker: WorkerContext) { body(worker) }
 }
 
 /// One worker's view of the job it takes part in.
-struct WorkerContext: Sendable {
-  let index: Int
-  let count: Int
-  fileprivate let shared: Shared
+package struct WorkerContext: Sendable {
+  package let index: Int
+  package let count: Int
+  fileprivate let team: Team
 
   /// Waits until every worker has come here; writes before are visible to all after.
-  func barrier() { shared.barrier() }
+  package func barrier() { team.barrier(index) }
 
   /// This worker's part of `0 ..< total`: contiguous, all parts about equal.
-  func share(of total: Int) -> Range<Int> {
+  package func share(of total: Int) -> Range<Int> {
     total * index / count..<total * (index + 1) / count
   }
 }
 
 /// State that outlives the pool while its threads wind down.
-private final class Shared: Sendable {
+private final class Team: Sendable {
   private let workerCount: Int
   private let generation = Atomic<UInt32>(0)
   private let running = Atomic<Int>(0)
   private let arrived = Atomic<Int>(0)
   private let phase = Atomic<UInt32>(0)
   private let stopping = Atomic<Bool>(false)
-  private let job = Mutex<(@Sendable (WorkerContext) -> Void)?>(nil)
+  private let job = Mutex<(any WorkerJob)?>(nil)
   private let sleepers: [Sleeper]
+  private let processors: [Int]
+  /// Turns of a waiting loop before a thread sleeps: about 70 microseconds where the CPU is ours.
+  private let spinCount: Int
 
-  init(workerCount: Int) {
+  init(workerCount: Int, grant: ProcessorClaims.Grant) {
     self.workerCount = workerCount
+    processors = grant.pinned
+    spinCount = grant.isShared ? 20 : 1500
     sleepers = (0..<workerCount).map { _ in Sleeper() }
   }
 
-  func run(_ body: @escaping @Sendable (WorkerContext) -> Void) {
-    guard workerCount > 1 else {
-      body(WorkerContext(index: 0, count: 1, shared: self))
-      return
-    }
+  func run(_ body: any WorkerJob) {
+    // The caller belongs to somebody else, and what it starts would inherit a fixed CPU: it is
+    // moved, and stays free to be moved again.
+    if let processor = processors.first { ProcessorClaims.moveThread(to: processor) }
+    let context = WorkerContext(index: 0, count: workerCount, team: self)
+    guard workerCount > 1 else { return body.run(context) }
     job.withLock { $0 = body }
     running.store(workerCount - 1, ordering: .relaxed)
     // Releases the job to the workers, which acquire the generation.
     generation.wrappingAdd(1, ordering: .sequentiallyConsistent)
-    for sleeper in sleepers.dropFirst() { sleeper.wake() }
-    body(WorkerContext(index: 0, count: workerCount, shared: self))
-    spin { running.load(ordering: .acquiring) == 0 }
+    for index in 1..<workerCount { sleepers[index].wake() }
+    body.run(context)
+    sleepers[0].wait(spinCount) { running.load(ordering: .sequentiallyConsistent) == 0 }
     job.withLock { $0 = nil }
   }
 
   func work(_ index: Int) {
+    if index < processors.count { ProcessorClaims.pinThread(to: processors[index]) }
     var seen: UInt32 = 0
     while true {
-      sleepers[index].wait { generation.load(ordering: .sequentiallyConsistent) != seen }
+      sleepers[index].wait(spinCount) {
+        generation.load(ordering: .sequentiallyConsistent) != seen
+      }
       if stopping.load(ordering: .acquiring) { return }
       seen &+= 1
       let body = job.withLock { $0 }
-      body?(WorkerContext(index: index, count: workerCount, shared: self))
-      running.wrappingSubtract(1, ordering: .acquiringAndReleasing)
+      body?.run(WorkerContext(index: index, count: workerCount, team: self))
+      if running.wrappingSubtract(1, ordering: .sequentiallyConsistent).newValue == 0 {
+        sleepers[0].wake()
+      }
     }
   }
 
@@ -96,24 +137,15 @@ private final class Shared: Sendable {
     for sleeper in sleepers { sleeper.wake() }
   }
 
-  func barrier() {
+  func barrier(_ index: Int) {
     guard workerCount > 1 else { return }
     let current = phase.load(ordering: .acquiring)
     if arrived.wrappingAdd(1, ordering: .acquiringAndReleasing).newValue == workerCount {
       arrived.store(0, ordering: .relaxed)
-      phase.wrappingAdd(1, ordering: .releasing)
+      phase.wrappingAdd(1, ordering: .sequentiallyConsistent)
+      for other in 0..<workerCount where other != index { sleepers[other].wake() }
     } else {
-      spin { phase.load(ordering: .acquiring) != current }
-    }
-  }
-
-  /// Short waits only: another worker is known to be on its way. Yields the core when that one
-  /// does not run.
-  private func spin(until done: () -> Bool) {
-    var turns = 0
-    while !done() {
-      turns += 1
-      if turns < 2000 { ck_pause() } else { sched_yield() }
+      sleepers[index].wait(spinCount) { phase.load(ordering: .sequentiallyConsistent) != current }
     }
   }
 }
@@ -134,10 +166,10 @@ private final class Shared: Sendable {
     unsafe semaphore.deallocate()
   }
 
-  /// Spins for about 50 microseconds, then sleeps until woken.
-  func wait(until ready: () -> Bool) {
+  /// Spins `spinCount` turns, then sleeps until woken.
+  func wait(_ spinCount: Int, until ready: () -> Bool) {
     while true {
-      for _ in 0..<1500 {
+      for _ in 0..<spinCount {
         if ready() { return }
         ck_pause()
       }

@@ -21,6 +21,20 @@ int csystem_thread_set_name(const char *name);
 // Lets the calling thread run on one CPU only.
 int csystem_thread_pin(int cpu);
 
+// Moves the calling thread to a CPU that it may run on, if it runs on another one. It may be moved
+// again at any time.
+int csystem_thread_move(int cpu);
+
+// One more than the largest CPU number that these functions know.
+int csystem_cpu_limit(void);
+
+// 1 where the calling thread may run on a CPU, else 0.
+int csystem_cpu_is_allowed(int cpu);
+
+// Takes a name of at most 100 bytes that one holder on this host can have at a time, until the
+// returned descriptor is closed. -EADDRINUSE where somebody has it.
+int csystem_name_claim(const char *name);
+
 // Number of CPUs that the calling thread may run on.
 int csystem_cpus_available(void);
 

@@ -35,6 +35,7 @@ package final class KVCache {
     self.blocks = blocks
     self.committedCount = committedCount
     for block in blocks { pool.retain(block) }
+    self.blocks.reserveCapacity(pool.sequenceBlocks)
   }
 
   deinit {

@@ -13,18 +13,24 @@ package final class KVPool {
   /// Blocks that nobody refers to.
   package var freeCount: Int { blockCount - usedCount }
   let store: BlockStore
+  /// Blocks that each sequence keeps room for, so that it does not allocate while it grows.
+  let sequenceBlocks: Int
   /// Gives blocks back when none is free.
   weak var prefixes: PrefixCache?
   /// How many refer to each block touched so far.
   private var references: [Int32] = []
   /// Touched blocks that are free, the latest last: its pages are likely still in the caches.
   private var returned: [Int] = []
+  private static let reservedCount = 1 << 16
 
   /// Takes as many blocks as fit into `memoryBytes`; address space only, until they are used.
+  /// `sequenceBlocks` is how long the list of a sequence's blocks is expected to become.
   ///
   /// - Throws: ``EngineError/invalidSetting(key:value:expected:)`` where not one fits,
   ///   ``EngineError/outOfMemory(what:sizeBytes:)`` where there is no address space.
-  package init(layout: BlockLayout, memoryBytes: Int) throws(EngineError) {
+  package init(
+    layout: BlockLayout, memoryBytes: Int, sequenceBlocks: Int = 0
+  ) throws(EngineError) {
     guard memoryBytes >= layout.blockBytes else {
       throw .invalidSetting(
         key: "key/value memory", value: memoryBytes,
@@ -34,6 +40,10 @@ package final class KVPool {
     // Block numbers are 32 bits wide in the kernels.
     let count = min(memoryBytes / layout.blockBytes, Int(Int32.max))
     store = try BlockStore(layout: layout, blockCount: count)
+    self.sequenceBlocks = min(sequenceBlocks, count)
+    // Address space, like the blocks; beyond that they grow by doubling.
+    references.reserveCapacity(min(count, Self.reservedCount))
+    returned.reserveCapacity(min(count, Self.reservedCount))
   }
 
   /// How many refer to `block`.

@@ -1,4 +1,5 @@
 package import InferenceTypes
+internal import Synchronization
 
 /// Runs forward passes of one model on a fixed set of threads.
 ///
@@ -11,7 +12,8 @@ package final class InferenceEngine {
   package let threadCount: Int
   /// Most positions of a sequence.
   package let contextLength: Int
-  private let threads: WorkerThreads
+  /// Free for other work between passes.
+  package let threads: WorkerThreads
   /// The memory of all KV caches of this engine.
   package let pool: KVPool
   /// Beginnings of texts whose keys and values are still there.
@@ -20,6 +22,7 @@ package final class InferenceEngine {
   private let attention: AttentionArena
   private let inputs: BatchInputs
   private let rotary: RotaryTables
+  private let job = PassJob()
   private var logitRowCount = 0
 
   /// `threadCount` includes the caller's thread; `contextLength` is the most positions of a
@@ -54,7 +57,8 @@ package final class InferenceEngine {
     pool = try KVPool(
       layout: layout,
       memoryBytes: keyValueMemoryBytes
-        ?? Self.defaultKeyValueMemory(layout: layout, contextLength: context))
+        ?? Self.defaultKeyValueMemory(layout: layout, contextLength: context),
+      sequenceBlocks: BlockLayout.blocks(for: context + Self.batchLimit))
     prefixes = PrefixCache(pool: pool)
     rotary = try RotaryTables(model: model, positionCount: context)
   }
@@ -84,7 +88,8 @@ package final class InferenceEngine {
   /// - Complexity: reads every weight once per 16 nodes or so; see docs/PERFORMANCE.md.
   package func forward(_ batch: ForwardBatch, cache: KVCache) throws(EngineError) {
     let pass = try prepare(batch, cache: cache)
-    threads.run { worker in pass.run(worker) }
+    job.pass.withLock { $0 = pass }
+    threads.run(job)
     logitRowCount = batch.logitNodes.count
   }
 
@@ -98,11 +103,18 @@ package final class InferenceEngine {
   /// first, equal ones by id.
   /// - Shape: `[logitNodes.count, min(k, vocabulary)]`.
   package func topLogits(_ k: Int) -> [TokenLogit] {
+    var top: [TokenLogit] = []
+    topLogits(k, into: &top)
+    return top
+  }
+
+  /// ``topLogits(_:)`` in the place of what `top` had; allocates nothing where there is room.
+  package func topLogits(_ k: Int, into top: inout [TokenLogit]) {
     let vocabulary = model.shape.vocabularyCount
     let count = min(k, vocabulary, ActivationArena.topLimit)
     let indices = arena.topIndices.range(0, count)
     let values = arena.topValues.range(0, count)
-    var top: [TokenLogit] = []
+    top.removeAll(keepingCapacity: true)
     top.reserveCapacity(count * logitRowCount)
     for row in 0..<logitRowCount {
       let logits = arena.logits.range(row * vocabulary, vocabulary)
@@ -111,7 +123,6 @@ package final class InferenceEngine {
         top.append(TokenLogit(token: TokenID(indices[entry]), logit: values[entry]))
       }
     }
-    return top
   }
 
   private func prepare(_ batch: ForwardBatch, cache: KVCache) throws(EngineError) -> ForwardPass {
@@ -146,6 +157,13 @@ package final class InferenceEngine {
       positions: inputs.positions.range(0, count),
       logitNodes: inputs.logitNodes.range(0, batch.logitNodes.count))
   }
+}
+
+/// The latest pass, where the workers find it: a closure for every pass would be allocated.
+private final class PassJob: WorkerJob {
+  let pass = Mutex<ForwardPass?>(nil)
+
+  func run(_ worker: WorkerContext) { pass.withLock { $0 }?.run(worker) }
 }
 
 /// Room for what describes a batch, so that passes allocate nothing.
