@@ -63,9 +63,9 @@ package struct EngineBenchmark {
     for round in 0...roundCount {
       for index in measurements.indices {
         let test = measurements[index].test
-        settle()
+        Self.settle(peer)
         let own = try time(test)
-        settle()
+        Self.settle(peer)
         let other = try peer?.time(test)
         guard round > 0 else { continue }
         measurements[index].seconds.append(own)
@@ -77,7 +77,7 @@ package struct EngineBenchmark {
 
   /// The threads of the other side wait in loops for a moment before they sleep; they must not be
   /// measured with this side's work.
-  private func settle() {
+  static func settle(_ peer: PeerProcess?) {
     if peer != nil { Thread.sleep(forTimeInterval: 0.02) }
   }
 
@@ -85,44 +85,41 @@ package struct EngineBenchmark {
     let cache = try engine.makeCache()
     switch test {
     case .prompt(let count):
-      return try seconds { try feed(count, from: 0, cache: cache) }
+      return try seconds { try Self.feed(0..<count, engine: engine, cache: cache) }
     case .decode(let count):
-      try feed(1, from: 0, cache: cache)
+      try Self.feed(0..<1, engine: engine, cache: cache)
       return try seconds {
         for index in 1...count {
-          try engine.forward(ForwardBatch(chain: [token(index)], logits: .last), cache: cache)
+          try engine.forward(
+            ForwardBatch(chain: [Self.token(index, engine)], logits: .last), cache: cache)
           cache.commit([0])
         }
       }
     case .verify(let count):
-      try feed(Self.verifyContext, from: 0, cache: cache)
+      try Self.feed(0..<Self.verifyContext, engine: engine, cache: cache)
       let batch = ForwardBatch(
-        chain: (0..<count).map { token(Self.verifyContext + $0) }, logits: .all)
+        chain: (0..<count).map { Self.token(Self.verifyContext + $0, engine) }, logits: .all)
       return try seconds { try engine.forward(batch, cache: cache) }
     }
   }
 
-  /// Processes a prompt in batches.
-  private func feed(_ count: Int, from start: Int, cache: KVCache) throws {
-    var first = 0
-    while first < count {
-      let last = min(count, first + InferenceEngine.batchLimit)
+  /// Processes positions of a prompt in batches; logits of the last one only.
+  static func feed(_ range: Range<Int>, engine: InferenceEngine, cache: KVCache) throws {
+    var first = range.lowerBound
+    while first < range.upperBound {
+      let last = min(range.upperBound, first + InferenceEngine.batchLimit)
       let batch = ForwardBatch(
-        chain: (first..<last).map { token(start + $0) }, logits: last == count ? .last : .none)
+        chain: (first..<last).map { token($0, engine) },
+        logits: last == range.upperBound ? .last : .none)
       try engine.forward(batch, cache: cache)
       cache.commit(Array(0..<last - first))
       first = last
     }
   }
 
-  private func token(_ index: Int) -> TokenID {
+  /// The token of a position: the same as the peer's.
+  static func token(_ index: Int, _ engine: InferenceEngine) -> TokenID {
     TokenID(UInt32((index * 7919 + 300) % engine.model.shape.vocabularyCount))
-  }
-
-  private func seconds(_ body: () throws -> Void) rethrows -> Double {
-    let clock = ContinuousClock()
-    let duration = try clock.measure(body)
-    return Double(duration.components.seconds) + Double(duration.components.attoseconds) * 1e-18
   }
 }
 
@@ -132,66 +129,4 @@ package func median(_ values: [Double]) -> Double {
   guard !sorted.isEmpty else { return .nan }
   let middle = sorted.count / 2
   return sorted.count.isMultiple(of: 2) ? (sorted[middle - 1] + sorted[middle]) / 2 : sorted[middle]
-}
-
-/// A peer that times the same tests in a process of its own: one request a line, one answer a line.
-package final class PeerProcess {
-  /// A peer that cannot be used.
-  package struct Failure: Error, CustomStringConvertible {
-    package let description: String
-  }
-
-  private let process = Process()
-  private let requests = Pipe()
-  private let answers = Pipe()
-  private var pending: [UInt8] = []
-  /// What the peer says of itself.
-  package private(set) var name = ""
-
-  /// Starts `script`, which speaks the protocol of `deploy/peer_llamacpp.py`, in the environment
-  /// of the interpreter `python`.
-  ///
-  /// - Throws: ``Failure`` where it does not start.
-  package init(python: String, script: String, model: String, threadCount: Int) throws {
-    process.executableURL = URL(filePath: python)
-    process.arguments = [script, model, "\(threadCount)"]
-    process.standardInput = requests
-    process.standardOutput = answers
-    do { try process.run() } catch {
-      throw Failure(
-        description: "\(python) does not start (\(error.localizedDescription)); "
-          + "deploy/peer-llamacpp.sh installs the peer")
-    }
-    name = try line()
-  }
-
-  deinit {
-    try? requests.fileHandleForWriting.close()  // The peer may be gone already.
-    process.waitUntilExit()
-  }
-
-  /// Seconds that the peer takes for a test.
-  func time(_ test: EngineBenchmark.Test) throws -> Double {
-    try requests.fileHandleForWriting.write(contentsOf: Data("\(test.name)\n".utf8))
-    let answer = try line()
-    guard let seconds = Double(answer), seconds > 0 else {
-      throw Failure(description: "the peer answered \"\(answer)\" to \(test.name)")
-    }
-    return seconds
-  }
-
-  private func line() throws -> String {
-    while true {
-      if let end = pending.firstIndex(of: UInt8(ascii: "\n")) {
-        let text = String(decoding: pending[..<end], as: UTF8.self)
-        pending.removeSubrange(...end)
-        return text
-      }
-      let data = answers.fileHandleForReading.availableData
-      guard !data.isEmpty else {
-        throw Failure(description: "the peer ended without an answer; see its messages above")
-      }
-      pending.append(contentsOf: data)
-    }
-  }
 }

@@ -8,7 +8,7 @@ import GGUF
 struct BenchCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "bench", abstract: "Measure speed on this machine.",
-    subcommands: [EngineBenchCommand.self, DecodeBenchCommand.self])
+    subcommands: [EngineBenchCommand.self, DecodeBenchCommand.self, MemoryBenchCommand.self])
 }
 
 /// How a benchmark prints.
@@ -21,7 +21,11 @@ enum OutputFormat: String, ExpressibleByArgument, CaseIterable {
 struct EngineBenchCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "engine",
-    abstract: "Tokens/s by prompt size and for decoding, and the cost v(n) of n tokens.")
+    abstract: "Tokens/s by prompt size and for decoding, and the cost v(n) of n tokens.",
+    discussion: """
+      Decoding is also set against the bandwidth at which the same threads read memory, and its \
+      allocations are counted. Peak memory is that of a process that loads the model and decodes.
+      """)
 
   @OptionGroup var model: ModelOptions
 
@@ -39,6 +43,9 @@ struct EngineBenchCommand: ParsableCommand {
 
   @Option(name: [.customShort("o"), .long], help: "table or json.")
   var output = OutputFormat.table
+
+  @Option(help: "Context lengths separated by commas: time of a token after so many others.")
+  var contextLengths: String?
 
   @Option(help: "A peer to alternate with: llamacpp.")
   var compare: String?
@@ -60,124 +67,87 @@ struct EngineBenchCommand: ParsableCommand {
   }
 
   func run() throws {
+    // Before this process takes CPUs for itself.
+    var memory = try measureMemory()
     let engine = try ModelLoading.engine(model, file: try ModelLoading.file(model.model))
-    let sizes = try prompts.split(separator: ",").map { part in
-      guard let size = Int(part), size >= 1, size <= engine.contextLength else {
-        throw ValidationError(
-          "-p: \"\(part)\" is not a prompt size from 1 to \(engine.contextLength)")
-      }
-      return size
+    let sizes = try Self.numbers(prompts, option: "-p", limit: engine.contextLength)
+    let lengths = try contextLengths.map {
+      try Self.numbers(
+        $0, option: "--context-lengths",
+        limit: engine.contextLength - ContextBenchmark.tokenCount)
     }
     var tests = sizes.map { EngineBenchmark.Test.prompt($0) }
-    if decodeCount > 0 { tests.append(.decode(min(decodeCount, engine.contextLength - 2))) }
+    let decoded = min(decodeCount, engine.contextLength - 2)
+    if decoded > 0 { tests.append(.decode(decoded)) }
     tests += EngineBenchmark.curve.filter { $0 + 32 < engine.contextLength }.map { .verify($0) }
-    let peer = try compare.map { _ in try startPeer() }
-    let measurements = try EngineBenchmark(engine: engine, peer: peer)
-      .run(tests, roundCount: repetitions)
-    let report = EngineBenchReport(
-      measurements: measurements, engine: engine, peer: peer?.name,
-      model: URL(filePath: model.model).lastPathComponent)
+    let peerContext = max(2048, (lengths?.max() ?? 0) + ContextBenchmark.tokenCount)
+    if compare != nil {
+      // A process of its own, which only loads and decodes.
+      let peer = try startPeer(contextLength: 2048)
+      try peer.decode(MemoryBenchCommand.tokenCount)
+      memory.add(try peer.peakMemory())
+    }
+    let peer = try compare.map { _ in try startPeer(contextLength: peerContext) }
+    var report = EngineBenchReport(
+      measurements: try EngineBenchmark(engine: engine, peer: peer)
+        .run(tests, roundCount: repetitions),
+      engine: engine, peer: peer?.name, model: URL(filePath: model.model).lastPathComponent)
+    report.add(memory)
+    if decoded > 0 {
+      report.add(try DecodeFigures(engine: engine, depth: Double(decoded) / 2))
+    }
+    if let lengths {
+      report.add(
+        try ContextBenchmark(engine: engine, peer: peer)
+          .run(lengths: lengths, roundCount: repetitions))
+    }
     switch output {
     case .json: try printJSON(report)
     case .table: FileHandleStream.standardOutput.write(report.table)
     }
   }
 
-  private func startPeer() throws -> PeerProcess {
+  private static func numbers(_ list: String, option: String, limit: Int) throws -> [Int] {
+    try list.split(separator: ",").map { part in
+      guard let number = Int(part), number >= 1, number <= limit else {
+        throw ValidationError("\(option): \"\(part)\" is not a number of tokens from 1 to \(limit)")
+      }
+      return number
+    }
+  }
+
+  /// What a process like this one takes that only loads the model and decodes.
+  private func measureMemory() throws -> PeakMemoryReport {
+    guard let executable = Bundle.main.executableURL else {
+      throw CommandFailure(description: "the path of this program is unknown")
+    }
+    let process = Process()
+    let output = Pipe()
+    process.executableURL = executable
+    process.arguments =
+      ["bench", "memory", "-m", model.model, "--threads", "\(model.threads)"]
+      + ["--backend", model.backend]
+      + (model.contextLength.map { ["--ctx-size", "\($0)"] } ?? [])
+      + (model.cpuRange.map { ["--cpu-range", "\($0)"] } ?? [])
+    process.standardOutput = output
+    try process.run()
+    let data = output.fileHandleForReading.readDataToEndOfFile()
+    process.waitUntilExit()
+    guard process.terminationStatus == 0 else {
+      throw CommandFailure(
+        description: "bench memory ended with \(process.terminationStatus); see its message above")
+    }
+    let decoder = JSONDecoder()
+    decoder.keyDecodingStrategy = .convertFromSnakeCase
+    return try decoder.decode(PeakMemoryReport.self, from: data)
+  }
+
+  private func startPeer(contextLength: Int) throws -> PeerProcess {
     let environment = ProcessInfo.processInfo.environment
     let cache =
       environment["SLIPSTREAM_CACHE"] ?? "\(environment["HOME"] ?? "/root")/.cache/slipstream"
     return try PeerProcess(
       python: peerPython ?? "\(cache)/peer-llamacpp/bin/python", script: peerScript,
-      model: model.model, threadCount: model.threads)
-  }
-}
-
-/// What `slipstream bench engine` prints.
-struct EngineBenchReport: Encodable {
-  struct Row: Encodable {
-    let test: String
-    let n: Int
-    let tokensPerSecond: Double
-    let spread: Double
-    let peerTokensPerSecond: Double?
-    let ratio: Double?
-  }
-  let model: String
-  let isa: String
-  let threads: Int
-  let peer: String?
-  let results: [Row]
-  /// v(n) = t(n) / t(1), keyed by n.
-  let v: [String: Double]
-  let peerV: [String: Double]?
-  private let curve: [Int]
-
-  private enum CodingKeys: CodingKey { case model, isa, threads, peer, results, v, peerV }
-
-  init(
-    measurements: [EngineBenchmark.Measurement], engine: InferenceEngine, peer: String?,
-    model: String
-  ) {
-    self.model = model
-    self.peer = peer
-    isa = engine.model.kernels.name
-    threads = engine.threadCount
-    results = measurements.map { measurement in
-      Row(
-        test: measurement.test.name, n: measurement.test.tokenCount,
-        tokensPerSecond: measurement.tokensPerSecond, spread: measurement.spread,
-        peerTokensPerSecond: measurement.peerTokensPerSecond,
-        ratio: measurement.peerTokensPerSecond.map { measurement.tokensPerSecond / $0 })
-    }
-    let verifications = measurements.filter {
-      if case .verify = $0.test { true } else { false }
-    }
-    curve = verifications.map(\.test.tokenCount)
-    v = Self.relative(verifications.map { ($0.test.tokenCount, $0.seconds) })
-    peerV =
-      peer == nil
-      ? nil : Self.relative(verifications.map { ($0.test.tokenCount, $0.peerSeconds) })
-  }
-
-  private static func relative(_ times: [(Int, [Double])]) -> [String: Double] {
-    guard let single = times.first(where: { $0.0 == 1 }) else { return [:] }
-    let unit = median(single.1)
-    return Dictionary(uniqueKeysWithValues: times.map { ("\($0.0)", median($0.1) / unit) })
-  }
-
-  var table: String {
-    let against = peer.map { ", against \($0)" } ?? ""
-    var lines = ["\(model), \(isa), \(threads) thread(s)\(against)", ""]
-    lines.append(
-      padded("test", 8) + padded("tokens/s", 12) + padded("spread", 10)
-        + (peer == nil ? "" : padded("peer", 12) + "ratio"))
-    for row in results where !row.test.hasPrefix("v") {
-      var line =
-        padded(row.test, 8) + padded(rounded(row.tokensPerSecond), 12)
-        + padded("\(rounded(row.spread * 100))%", 10)
-      if let other = row.peerTokensPerSecond, let ratio = row.ratio {
-        line += padded(rounded(other), 12) + rounded(ratio)
-      }
-      lines.append(line)
-    }
-    lines += [
-      "",
-      padded("n", 8) + padded("v(n)", 12) + padded("tokens/s", 12)
-        + (peer == nil ? "" : padded("peer v(n)", 12) + padded("peer", 12) + "ratio"),
-    ]
-    for row in results where row.test.hasPrefix("v") {
-      let key = "\(row.n)"
-      var line =
-        padded(key, 8) + padded(rounded(v[key] ?? .nan), 12)
-        + padded(rounded(row.tokensPerSecond), 12)
-      if let other = row.peerTokensPerSecond, let ratio = row.ratio {
-        line +=
-          padded(rounded(peerV?[key] ?? .nan), 12) + padded(rounded(other), 12)
-          + rounded(ratio)
-      }
-      lines.append(line)
-    }
-    return lines.joined(separator: "\n") + "\n"
+      model: model.model, threadCount: model.threads, contextLength: contextLength)
   }
 }

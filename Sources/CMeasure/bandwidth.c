@@ -1,7 +1,18 @@
 // Reads memory as fast as one thread can; see cmeasure.h.
 #include "cmeasure.h"
 
+#include <sys/mman.h>
 #include <unistd.h>
+
+void *cmeasure_map(size_t size) {
+  void *bytes = mmap(
+      NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (bytes == MAP_FAILED) return NULL;
+  madvise(bytes, size, MADV_HUGEPAGE);
+  return bytes;
+}
+
+void cmeasure_unmap(void *bytes, size_t size) { munmap(bytes, size); }
 
 typedef uint64_t line __attribute__((vector_size(64), may_alias));
 

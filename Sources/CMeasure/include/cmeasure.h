@@ -25,6 +25,12 @@ uint64_t cmeasure_allocations(void);
 // Lets the calls go where they went before. Counts nothing any more.
 void cmeasure_allocations_stop(void);
 
+// Memory in large pages where there are any, not used by anybody else; NULL where there is none.
+void *_Nullable cmeasure_map(size_t size);
+
+// Gives memory of cmeasure_map back.
+void cmeasure_unmap(void *bytes, size_t size);
+
 // Reads `count` bytes from `bytes` in the order of their addresses, 64 at a time, and returns what
 // the compiler needs to see of them. `count` is a multiple of 512.
 uint64_t cmeasure_read(const void *bytes, size_t count);

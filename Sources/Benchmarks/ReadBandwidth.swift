@@ -1,0 +1,71 @@
+import CMeasure
+package import Engine
+import Foundation
+
+/// How fast this machine's memory can be read, by the threads that a model computes with.
+package enum ReadBandwidth {
+  /// No memory for the measurement.
+  package struct Failure: Error, CustomStringConvertible {
+    package let sizeBytes: Int
+    package var description: String {
+      "no \(sizeBytes) bytes of memory to measure the read bandwidth with"
+    }
+  }
+
+  /// Every thread reads its part of a buffer in the order of addresses; the best of `roundCount`
+  /// rounds counts.
+  ///
+  /// The buffer is at least 256 MiB and four times the largest cache, so that little of it is still
+  /// there when it is read again.
+  /// - Returns: bytes per second.
+  /// - Throws: ``Failure``.
+  package static func measure(threads: WorkerThreads, roundCount: Int = 7) throws -> Double {
+    let buffer = try Buffer(sizeBytes: max(256 << 20, 4 * cmeasure_cache_bytes()))
+    let lineCount = buffer.sizeBytes / Buffer.alignment
+    @Sendable func part(_ worker: WorkerContext) -> Range<Int> {
+      let lines = worker.share(of: lineCount)
+      return lines.lowerBound * Buffer.alignment..<lines.upperBound * Buffer.alignment
+    }
+    // Memory that was never written is one page of zeros, again and again.
+    threads.run { worker in buffer.fill(part(worker)) }
+    var best = Double.infinity
+    for _ in 0..<roundCount {
+      let seconds = seconds { threads.run { worker in buffer.read(part(worker)) } }
+      best = min(best, seconds)
+    }
+    return Double(buffer.sizeBytes) / best
+  }
+
+  /// Memory that threads read.
+  // unchecked: threads write disjoint ranges, once, before any reads.
+  @safe private final class Buffer: @unchecked Sendable {
+    static let alignment = 512
+    let sizeBytes: Int
+    private let base: UnsafeMutableRawPointer
+
+    init(sizeBytes: Int) throws {
+      self.sizeBytes = (sizeBytes + Self.alignment - 1) / Self.alignment * Self.alignment
+      guard let base = unsafe cmeasure_map(self.sizeBytes) else {
+        throw Failure(sizeBytes: sizeBytes)
+      }
+      unsafe self.base = base
+    }
+
+    deinit { unsafe cmeasure_unmap(base, sizeBytes) }
+
+    func fill(_ range: Range<Int>) {
+      unsafe UnsafeMutableRawBufferPointer(start: base, count: sizeBytes)[range]
+        .initializeMemory(as: UInt8.self, repeating: 0x5a)
+    }
+
+    func read(_ range: Range<Int>) {
+      _ = unsafe cmeasure_read(base + range.lowerBound, range.count)
+    }
+  }
+}
+
+/// Seconds that `body` takes.
+func seconds(_ body: () throws -> Void) rethrows -> Double {
+  let duration = try ContinuousClock().measure(body)
+  return Double(duration.components.seconds) + Double(duration.components.attoseconds) * 1e-18
+}
