@@ -41,7 +41,7 @@ static ck_tile new_tile(context *c, const matrix *m, size_t count) {
 static void fill_tile(context *c, const matrix *m, const ck_tile *tile, const float *x) {
   for (size_t j = 0; j < tile->count; j++, x += m->cols) {
     if (is_quantized(m->format)) {
-      c->scalar->quantize(x, m->cols, tile, j);
+      c->scalar->quantize(x, 0, m->cols / 32, tile, j);
     } else {
       for (size_t k = 0; k < m->cols; k++) tile->f[k * tile->count + j] = x[k];
     }

@@ -6,15 +6,18 @@ static void spoil(float *x) { *x = nextafterf(*x, INFINITY); }
 
 static const ck_kernels *definition(void) { return ck_kernels_at(0); }
 
-static void quantize(const float *x, size_t cols, const ck_tile *tile, size_t column) {
-  definition()->quantize(x, cols, tile, column);
-  size_t last = (cols / 32 - 1) * tile->count + column;
+static void quantize(const float *x, size_t block_begin, size_t block_end, const ck_tile *tile,
+                     size_t column) {
+  definition()->quantize(x, block_begin, block_end, tile, column);
+  if (block_begin == block_end) return;
+  size_t last = (block_end - 1) * tile->count + column;
   if (tile->count == 3) tile->q[last * 32 + 31] ^= 1;
 }
 
 /// The sums of the two halves trade places.
-static void quantize_halves(const float *x, size_t cols, const ck_tile *tile, size_t column) {
-  definition()->quantize(x, cols, tile, column);
+static void quantize_halves(const float *x, size_t block_begin, size_t block_end,
+                            const ck_tile *tile, size_t column) {
+  definition()->quantize(x, block_begin, block_end, tile, column);
   int32_t *first = tile->sums + ck_sum_first_minus_32 * tile->count + column;
   int32_t *second = tile->sums + ck_sum_second_minus_32 * tile->count + column;
   int32_t kept = *first;

@@ -8,6 +8,7 @@
 #pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
 
 #define TILE_MAX 4
+#define COLUMN_GROUP 1
 #define SPLIT_MAX 0
 #define KEY_RUN 2
 #define QUERY_TILE 2
@@ -69,6 +70,16 @@ OP lanes lanes_abs(lanes x) {
 }
 OP __m128 halves(__m256 x, bool high) {
   return high ? _mm256_extractf128_ps(x, 1) : _mm256_castps256_ps128(x);
+}
+OP bool lanes_are_finite(lanes x, lanes y) {
+  // The bits of a magnitude, as an integer, are below those of infinity.
+  __m256i largest = _mm256_set1_epi32(0x7f7fffff);
+  x = lanes_abs(x);
+  y = lanes_abs(y);
+  __m256i a = _mm256_max_epi32(_mm256_castps_si256(x.a), _mm256_castps_si256(x.b));
+  __m256i b = _mm256_max_epi32(_mm256_castps_si256(y.a), _mm256_castps_si256(y.b));
+  __m256i beyond = _mm256_cmpgt_epi32(_mm256_max_epi32(a, b), largest);
+  return _mm256_testz_si256(beyond, beyond);
 }
 OP float lanes_largest(lanes x) {
   __m256 eight = _mm256_max_ps(x.a, x.b);
@@ -190,15 +201,18 @@ OP lanes sums_to_lanes(sums x) {
 }
 
 OP void quantize_block(int8_t *q, lanes low, lanes high, int32_t sums[2]) {
-  int32_t rounded[32];
-  _mm256_storeu_si256((__m256i *)rounded, _mm256_cvtps_epi32(low.a));
-  _mm256_storeu_si256((__m256i *)(rounded + 8), _mm256_cvtps_epi32(low.b));
-  _mm256_storeu_si256((__m256i *)(rounded + 16), _mm256_cvtps_epi32(high.a));
-  _mm256_storeu_si256((__m256i *)(rounded + 24), _mm256_cvtps_epi32(high.b));
-  for (int i = 0; i < 32; i++) {
-    q[i] = (int8_t)rounded[i];
-    sums[i / 16] += rounded[i];
-  }
+  __m256i first = _mm256_packs_epi32(_mm256_cvtps_epi32(low.a), _mm256_cvtps_epi32(low.b));
+  __m256i last = _mm256_packs_epi32(_mm256_cvtps_epi32(high.a), _mm256_cvtps_epi32(high.b));
+  // Packing works within 128 bits: fours of the even quarters come first.
+  __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(first, last),
+                                              _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+  _mm256_storeu_si256((__m256i *)q, bytes);
+  // Sums of unsigned bytes: shifted by 128, undone after.
+  __m256i eights = _mm256_sad_epu8(_mm256_xor_si256(bytes, _mm256_set1_epi8(-128)),
+                                   _mm256_setzero_si256());
+  __m256i halves = _mm256_add_epi32(eights, _mm256_shuffle_epi32(eights, 0x4e));
+  sums[0] = _mm256_cvtsi256_si32(halves) - 16 * 128;
+  sums[1] = _mm_cvtsi128_si32(_mm256_extracti128_si256(halves, 1)) - 16 * 128;
 }
 
 #include "simd_kernels.h"

@@ -10,6 +10,7 @@
     apply_to = function)
 
 #define TILE_MAX 16
+#define COLUMN_GROUP 8
 #define SPLIT_MAX 6
 #define KEY_RUN 4
 #define QUERY_TILE 4
@@ -50,6 +51,11 @@ OP lanes lanes_mul(lanes a, lanes b) { return _mm512_mul_ps(a, b); }
 OP lanes lanes_div(lanes a, lanes b) { return _mm512_div_ps(a, b); }
 OP lanes lanes_max(lanes a, lanes b) { return _mm512_max_ps(a, b); }
 OP lanes lanes_abs(lanes a) { return _mm512_abs_ps(a); }
+OP bool lanes_are_finite(lanes a, lanes b) {
+  enum { nan_or_infinity = 0x99 };
+  return (_mm512_fpclass_ps_mask(a, nan_or_infinity) |
+          _mm512_fpclass_ps_mask(b, nan_or_infinity)) == 0;
+}
 OP float lanes_largest(lanes a) { return _mm512_reduce_max_ps(a); }
 
 OP float lanes_sum(lanes a) {
@@ -116,10 +122,14 @@ OP lanes sums_to_lanes(sums a) { return _mm512_cvtepi32_ps(a); }
 
 OP void quantize_block(int8_t *q, lanes low, lanes high, int32_t sums[2]) {
   __m512i a = _mm512_cvtps_epi32(low), b = _mm512_cvtps_epi32(high);
-  _mm_storeu_si128((__m128i *)q, _mm512_cvtepi32_epi8(a));
-  _mm_storeu_si128((__m128i *)(q + 16), _mm512_cvtepi32_epi8(b));
-  sums[0] = _mm512_reduce_add_epi32(a);
-  sums[1] = _mm512_reduce_add_epi32(b);
+  __m256i bytes = _mm256_set_m128i(_mm512_cvtepi32_epi8(b), _mm512_cvtepi32_epi8(a));
+  _mm256_storeu_si256((__m256i *)q, bytes);
+  // Sums of unsigned bytes: shifted by 128, undone after.
+  __m256i eights = _mm256_sad_epu8(_mm256_xor_si256(bytes, _mm256_set1_epi8(-128)),
+                                   _mm256_setzero_si256());
+  __m256i halves = _mm256_add_epi32(eights, _mm256_shuffle_epi32(eights, 0x4e));
+  sums[0] = _mm256_cvtsi256_si32(halves) - 16 * 128;
+  sums[1] = _mm_cvtsi128_si32(_mm256_extracti128_si256(halves, 1)) - 16 * 128;
 }
 
 #include "simd_kernels.h"

@@ -8,6 +8,7 @@
 #pragma clang attribute push(__attribute__((target("dotprod"))), apply_to = function)
 
 #define TILE_MAX 4
+#define COLUMN_GROUP 1
 #define SPLIT_MAX 0
 #define KEY_RUN 2
 #define QUERY_TILE 2
@@ -80,6 +81,17 @@ OP lanes lanes_abs(lanes x) {
   return x;
 }
 /// The largest lane of a vector without NaN.
+OP bool lanes_are_finite(lanes x, lanes y) {
+  // The bits of a magnitude, as an integer, are below those of infinity.
+  x = lanes_abs(x);
+  y = lanes_abs(y);
+  uint32x4_t largest = vdupq_n_u32(0);
+  EACH {
+    uint32x4_t both = vmaxq_u32(vreinterpretq_u32_f32(x.v[i]), vreinterpretq_u32_f32(y.v[i]));
+    largest = vmaxq_u32(largest, both);
+  }
+  return vmaxvq_u32(largest) < 0x7f800000u;
+}
 OP float lanes_largest(lanes x) {
   return vmaxvq_f32(vmaxq_f32(vmaxq_f32(x.v[0], x.v[2]), vmaxq_f32(x.v[1], x.v[3])));
 }

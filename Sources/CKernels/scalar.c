@@ -35,8 +35,10 @@ static float capped(float x, float cap) {
   return cap * (1.0f - 2.0f / (exponential(y + y) + 1.0f));
 }
 
-static void quantize(const float *x, size_t cols, const ck_tile *tile, size_t column) {
-  for (size_t block = 0; block < cols / 32; block++, x += 32) {
+static void quantize(const float *x, size_t block_begin, size_t block_end, const ck_tile *tile,
+                     size_t column) {
+  x += block_begin * 32;
+  for (size_t block = block_begin; block < block_end; block++, x += 32) {
     float largest = 0.0f;
     bool finite = true;
     for (size_t i = 0; i < 32; i++) {

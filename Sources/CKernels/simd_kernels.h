@@ -8,6 +8,7 @@
 //                    _max(a, b) (b where either is NaN), _abs, _sum (the fixed tree),
 //                    _exp_select(x, y): y, but NaN -> NaN, x < LOW -> 0, x > HIGH -> infinity,
 //                    _shift_exponent(p, shifted): p * 2^(integer in shifted's low bits),
+//                    _are_finite(a, b): no NaN, no infinity in either,
 //                    _greater_mask(a, threshold): bit i set where lane i > threshold
 //   words            64 bytes of weights: words_load, words_or,
 //                    words_field(w, shift, mask) = bytes (w >> shift) & mask; shift < 0: left,
@@ -26,6 +27,7 @@
 //   QUERY_TILE       queries that share a load of keys or values, at most 4
 //   KEY_RUN          blocks of keys in flight for each query, at most 4
 //   VALUE_PARTS      vectors of values in flight for each query
+//   COLUMN_GROUP     columns whose dot products take turns
 //   SPLIT_MAX        up to so many columns take two chains of dot products
 #pragma STDC FP_CONTRACT OFF
 

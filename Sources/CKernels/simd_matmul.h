@@ -8,6 +8,11 @@ INLINE bool is_signed(ck_format format) {
   return format == ck_format_q8_0 || format == ck_format_iq4_nl;
 }
 
+/// Each 16 weights have a small scale of their own that their integer products are multiplied by.
+INLINE bool has_half_scales(ck_format format) {
+  return format == ck_format_q3_k || format == ck_format_q6_k;
+}
+
 /// A block of 32 weights of 16 rows as bytes, one group of four k in each of `w`.
 INLINE void load_block(ck_format format, const uint8_t *lines, words w[8]) {
   if (format == ck_format_q8_0) {
@@ -39,40 +44,27 @@ INLINE void load_block(ck_format format, const uint8_t *lines, words w[8]) {
   }
 }
 
-/// `start` plus the products of groups begin ..< end with one column.
-INLINE sums dot_groups(ck_format format, sums start, const words w[8], const int8_t *q, int begin,
-                       int end) {
+/// Where the integer products of a block start with column `j` of `n`; `columns`: the block's part
+/// of ck_tile.sums.
+INLINE sums dot_start(ck_format format, const int32_t *columns, size_t j, const size_t n) {
+  return is_signed(format)          ? sums_start_signed(columns + ck_sum_minus_128 * n + j)
+         : format == ck_format_q4_0 ? sums_set1(columns[ck_sum_minus_8 * n + j])
+         : format == ck_format_q5_0 ? sums_set1(columns[ck_sum_minus_16 * n + j])
+                                    : sums_zero();
+}
+
+/// Adds the products of groups begin ..< end with `count` columns. The columns take turns: a chain
+/// of dot products waits for its last one, and the processor does not look far enough ahead for the
+/// next chain.
+INLINE void dot_groups(ck_format format, sums *dots, const words w[8], const int8_t *q,
+                       const size_t count, int begin, int end) {
   UNROLL for (int i = begin; i < end; i++) {
-    start = is_signed(format) ? sums_dot_signed(start, w[i], q + 4 * i)
-                              : sums_dot_small(start, w[i], q + 4 * i);
+    UNROLL for (size_t c = 0; c < count; c++) {
+      const int8_t *x = q + 32 * c + 4 * i;
+      dots[c] = is_signed(format) ? sums_dot_signed(dots[c], w[i], x)
+                                  : sums_dot_small(dots[c], w[i], x);
+    }
   }
-  return start;
-}
-
-/// All products of the block with column `j` of `n`; `columns`: the block's part of ck_tile.sums.
-INLINE sums dot_block(ck_format format, const words w[8], const int8_t *q, const int32_t *columns,
-                      size_t j, const size_t n) {
-  sums start = is_signed(format) ? sums_start_signed(columns + ck_sum_minus_128 * n + j)
-               : format == ck_format_q4_0 ? sums_set1(columns[ck_sum_minus_8 * n + j])
-               : format == ck_format_q5_0 ? sums_set1(columns[ck_sum_minus_16 * n + j])
-                                          : sums_zero();
-  // Few columns leave too little independent work: two chains of dot products halve the wait.
-  if (n > SPLIT_MAX) return dot_groups(format, start, w, q, 0, 8);
-  return sums_add(dot_groups(format, start, w, q, 0, 4),
-                  dot_groups(format, sums_zero(), w, q, 4, 8));
-}
-
-/// Products of both halves, each times its small scale: an integer below 2^24, so that the floats
-/// are exact.
-INLINE lanes dot_halves(ck_format format, const words w[8], const int8_t *q, lanes first_scale,
-                        lanes second_scale, const int32_t *columns, size_t j, const size_t n) {
-  int32_t first = columns[ck_sum_first_minus_32 * n + j];
-  int32_t second = columns[ck_sum_second_minus_32 * n + j];
-  // Q3_K's offset is 4, an eighth of 32.
-  const int shift = format == ck_format_q3_k ? 3 : 0;
-  sums low = dot_groups(format, sums_set1(first >> shift), w, q, 0, 4);
-  sums high = dot_groups(format, sums_set1(second >> shift), w, q, 4, 8);
-  return lanes_fma(sums_to_lanes(high), second_scale, lanes_mul(sums_to_lanes(low), first_scale));
 }
 
 /// Scales of a block, for each row.
@@ -92,7 +84,7 @@ INLINE block_scales load_scales(ck_format format, lanes scale, lanes minimum, co
     UNROLL for (int i = 0; i < 8; i++) w[i] = words_scaled(w[i], sums_low4(pairs[i / 4]));
     r.minima[0] = sums_high4(pairs[0]);
     r.minima[1] = sums_high4(pairs[1]);
-  } else if (ck_has_halves(format)) {
+  } else if (has_half_scales(format)) {
     r.halves[0] = sums_to_lanes(sums_load_s8(side));
     r.halves[1] = sums_to_lanes(sums_load_s8(side + 16));
   } else if (ck_has_parts(format)) {
@@ -102,23 +94,45 @@ INLINE block_scales load_scales(ck_format format, lanes scale, lanes minimum, co
   return r;
 }
 
-/// `acc` plus the product of a block with column `j` of `n`, of which q, d and s are given.
-INLINE lanes add_block(ck_format format, lanes acc, const words w[8], const block_scales *r,
-                       const int8_t *q, float d, float s, const int32_t *columns, size_t j,
-                       const size_t n) {
-  lanes dot;
-  if (ck_has_halves(format) && format != ck_format_q2_k) {
-    dot = dot_halves(format, w, q, r->halves[0], r->halves[1], columns, j, n);
-  } else {
-    dot = sums_to_lanes(dot_block(format, w, q, columns, j, n));
+/// Adds the products of a block with columns j ..< j + count of `n` to theirs in `acc`.
+INLINE void add_block(ck_format format, lanes *acc, const words w[8], const block_scales *r,
+                      const ck_tile *at, size_t j, const size_t count, const size_t n) {
+  const int8_t *q = at->q + 32 * j;
+  // Few columns leave too little independent work: two chains of dot products halve the wait.
+  const bool halves = has_half_scales(format), split = halves || n <= SPLIT_MAX;
+  sums first[COLUMN_GROUP], second[COLUMN_GROUP];
+  UNROLL for (size_t c = 0; c < count; c++) {
+    if (halves) {
+      // Q3_K's offset is 4, an eighth of 32.
+      const int shift = format == ck_format_q3_k ? 3 : 0;
+      first[c] = sums_set1(at->sums[ck_sum_first_minus_32 * n + j + c] >> shift);
+      second[c] = sums_set1(at->sums[ck_sum_second_minus_32 * n + j + c] >> shift);
+    } else {
+      first[c] = dot_start(format, at->sums, j + c, n);
+      second[c] = sums_zero();
+    }
   }
-  acc = lanes_fma(dot, lanes_mul(r->scale, lanes_set1(d)), acc);
-  if (format == ck_format_q2_k) {
-    int32_t pair = columns[ck_sum_halves * n + j];
-    lanes subtracted = sums_to_lanes(sums_pair_dot(r->minima[0], r->minima[1], pair));
-    return lanes_fma(subtracted, lanes_mul(r->minimum, lanes_set1(d)), acc);
+  dot_groups(format, first, w, q, count, 0, split ? 4 : 8);
+  if (split) dot_groups(format, second, w, q, count, 4, 8);
+  UNROLL for (size_t c = 0; c < count; c++) {
+    lanes dot;
+    if (halves) {
+      // Each half times its small scale: integers below 2^24, so that the floats are exact.
+      dot = lanes_mul(sums_to_lanes(first[c]), r->halves[0]);
+      dot = lanes_fma(sums_to_lanes(second[c]), r->halves[1], dot);
+    } else {
+      dot = sums_to_lanes(split ? sums_add(first[c], second[c]) : first[c]);
+    }
+    lanes d = lanes_set1(at->d[j + c]), sum = lanes_fma(dot, lanes_mul(r->scale, d), acc[j + c]);
+    if (format == ck_format_q2_k) {
+      int32_t pair = at->sums[ck_sum_halves * n + j + c];
+      lanes subtracted = sums_to_lanes(sums_pair_dot(r->minima[0], r->minima[1], pair));
+      sum = lanes_fma(subtracted, lanes_mul(r->minimum, d), sum);
+    } else if (ck_has_minimum(format)) {
+      sum = lanes_fma(r->minimum, lanes_set1(at->s[j + c]), sum);
+    }
+    acc[j + c] = sum;
   }
-  return ck_has_minimum(format) ? lanes_fma(r->minimum, lanes_set1(s), acc) : acc;
 }
 
 INLINE void store_rows(float *out, lanes x, size_t row_count) {
@@ -139,9 +153,9 @@ INLINE void panel_quantized(ck_format format, float *out, size_t out_stride,
   const uint8_t *side = quants + blocks * quant_bytes;
   const uint16_t *scales = (const uint16_t *)(side + blocks * ck_side_bytes(format));
   const uint16_t *minima = scales + blocks / together * 16;
-  const int8_t *q = tile->q;
-  const float *d = tile->d, *s = tile->s;
-  const int32_t *columns = tile->sums;
+  ck_tile at = *tile;
+  const size_t group_count = (n + COLUMN_GROUP - 1) / COLUMN_GROUP;
+  const size_t group = (n + group_count - 1) / group_count;
   lanes acc[TILE_MAX], scale = lanes_zero(), minimum = lanes_zero();
   UNROLL for (size_t j = 0; j < n; j++) acc[j] = lanes_zero();
   // In the order of the addresses, scales included, whatever order they are read in.
@@ -164,14 +178,14 @@ INLINE void panel_quantized(ck_format format, float *out, size_t out_stride,
     words w[8];
     load_block(format, quants, w);
     block_scales r = load_scales(format, scale, minimum, side, w);
-    UNROLL for (size_t j = 0; j < n; j++)
-      acc[j] = add_block(format, acc[j], w, &r, q + 32 * j, d[j], s[j], columns, j, n);
+    UNROLL for (size_t j = 0; j < n; j += group)
+      add_block(format, acc, w, &r, &at, j, n - j < group ? n - j : group, n);
     quants += quant_bytes;
     side += ck_side_bytes(format);
-    q += 32 * n;
-    d += n;
-    s += n;
-    columns += ck_sum_kind_count * n;
+    at.q += 32 * n;
+    at.d += n;
+    at.s += n;
+    at.sums += ck_sum_kind_count * n;
   }
   UNROLL for (size_t j = 0; j < n; j++) store_rows(out + j * out_stride, acc[j], row_count);
 }
@@ -255,15 +269,14 @@ INLINE void run_float(ck_format format, float *out, size_t out_stride, const uin
   }
 CK_EACH_FORMAT(MATMUL)
 
-static void quantize(const float *x, size_t cols, const ck_tile *tile, size_t column) {
-  for (size_t block = 0; block < cols / 32; block++, x += 32) {
+static void quantize(const float *x, size_t block_begin, size_t block_end, const ck_tile *tile,
+                     size_t column) {
+  x += block_begin * 32;
+  for (size_t block = block_begin; block < block_end; block++, x += 32) {
     size_t at = block * tile->count + column;
     lanes low = lanes_load(x), high = lanes_load(x + 16);
-    lanes magnitudes = lanes_max(lanes_abs(low), lanes_abs(high));
-    float largest = lanes_largest(magnitudes);
-    // x - x is zero for finite x and NaN otherwise; a sum of zeros and NaN tells them apart.
-    float probe = lanes_sum(lanes_add(lanes_sub(low, low), lanes_sub(high, high)));
-    bool finite = probe == 0.0f, tiny = largest < CK_QUANTIZE_TINY;
+    float largest = lanes_largest(lanes_max(lanes_abs(low), lanes_abs(high)));
+    bool finite = lanes_are_finite(low, high), tiny = largest < CK_QUANTIZE_TINY;
     int32_t sums[2] = {0, 0};
     if (!finite || tiny) {
       memset(tile->q + at * 32, 0, 32);

@@ -37,10 +37,14 @@ internal import CKernels
     return table
   }
 
-  func quantize(_ x: MemoryView<Float>, into tile: ActivationTile, column: Int) {
+  /// Writes some blocks of 32 of an activation vector as column `column` of a tile.
+  func quantize(
+    _ x: MemoryView<Float>, blocks: Range<Int>, into tile: ActivationTile, column: Int
+  ) {
     precondition(x.count == tile.cols && column < tile.count)
+    precondition(blocks.lowerBound >= 0 && blocks.upperBound * 32 <= x.count, "blocks \(blocks)")
     unsafe withUnsafePointer(to: tile.raw) {
-      unsafe table.pointee.quantize(x.base, x.count, $0, column)
+      unsafe table.pointee.quantize(x.base, blocks.lowerBound, blocks.upperBound, $0, column)
     }
   }
 
@@ -127,10 +131,11 @@ internal import CKernels
   let cols: Int
   var count: Int { unsafe raw.count }
 
-  /// Writes `x` as plain floats, for matrices that are not quantised.
-  func store(_ x: MemoryView<Float>, column: Int) {
+  /// Writes some elements of `x` as plain floats, for matrices that are not quantised.
+  func store(_ x: MemoryView<Float>, range: Range<Int>, column: Int) {
     precondition(x.count == cols && column < count)
-    for row in 0..<cols { unsafe raw.f[row * raw.count + column] = x.base[row] }
+    precondition(range.lowerBound >= 0 && range.upperBound <= cols, "elements \(range)")
+    for row in range { unsafe raw.f[row * raw.count + column] = x.base[row] }
   }
 }
 

@@ -126,9 +126,11 @@ typedef struct ck_kernels {
   /// Most columns one tile may hold.
   size_t tile_columns_max;
 
-  /// Writes activation vector `x[cols]` as column `column` of a tile in quantised form.
-  /// cols is a multiple of 32. A block that holds a NaN or an infinity gets d = s = NaN and q = 0.
-  void (*quantize)(const float *x, size_t cols, const ck_tile *tile, size_t column);
+  /// Writes the blocks of 32 block_begin ..< block_end of activation vector `x` as those of column
+  /// `column` of a tile in quantised form. A block that holds a NaN or an infinity gets
+  /// d = s = NaN and q = 0.
+  void (*quantize)(const float *x, size_t block_begin, size_t block_end, const ck_tile *tile,
+                   size_t column);
 
   /// One product per format.
   ck_matmul_function _Nonnull matmul[ck_format_count];

@@ -44,8 +44,9 @@ struct ForwardPass: Sendable {
       kernels.rmsNorm(
         arena.residual.range(node * width, width), weight: layer.attentionNorm,
         epsilon: shape.normEpsilon, out: input)
-      fillTile(input, column: node, columnCount: count, for: layer.queryKeyValue)
     }
+    worker.barrier()
+    fillTiles(arena.normed, cols: width, columnCount: count, for: layer.queryKeyValue, worker)
     worker.barrier()
     multiply(
       layer.queryKeyValue, input: arena.normed, columnCount: count, out: arena.queryKeyValue,
@@ -66,10 +67,8 @@ struct ForwardPass: Sendable {
       setting: AttentionSetting(scale: shape.attentionScale, softCap: shape.attentionSoftCap),
       worker)
     worker.barrier()
-    for node in worker.share(of: count) {
-      let input = arena.attended.range(node * queryLength, queryLength)
-      fillTile(input, column: node, columnCount: count, for: [layer.attentionOutput])
-    }
+    fillTiles(
+      arena.attended, cols: queryLength, columnCount: count, for: [layer.attentionOutput], worker)
     worker.barrier()
     multiply(
       [layer.attentionOutput], input: arena.attended, columnCount: count, out: arena.update,
@@ -121,8 +120,9 @@ struct ForwardPass: Sendable {
       kernels.rmsNorm(
         arena.residual.range(node * width, width), weight: layer.feedForwardNorm,
         epsilon: shape.normEpsilon, out: input)
-      fillTile(input, column: node, columnCount: count, for: layer.gateUp)
     }
+    worker.barrier()
+    fillTiles(arena.normed, cols: width, columnCount: count, for: layer.gateUp, worker)
     worker.barrier()
     multiply(
       layer.gateUp, input: arena.normed, columnCount: count, out: arena.gateUp, worker)
@@ -136,8 +136,9 @@ struct ForwardPass: Sendable {
       case .silu: kernels.siluMultiply(gate: gate, up: up, out: input)
       case .gelu: kernels.geluMultiply(gate: gate, up: up, out: input)
       }
-      fillTile(input, column: node, columnCount: count, for: [layer.down])
     }
+    worker.barrier()
+    fillTiles(arena.activated, cols: inner, columnCount: count, for: [layer.down], worker)
     worker.barrier()
     multiply(
       [layer.down], input: arena.activated, columnCount: count, out: arena.update, worker)
@@ -158,8 +159,9 @@ struct ForwardPass: Sendable {
       kernels.rmsNorm(
         arena.residual.range(logitNodes[row] * width, width), weight: model.weights.outputNorm,
         epsilon: shape.normEpsilon, out: input)
-      fillTile(input, column: row, columnCount: logitNodes.count, for: output)
     }
+    worker.barrier()
+    fillTiles(arena.normed, cols: width, columnCount: logitNodes.count, for: output, worker)
     worker.barrier()
     multiply(
       output, input: arena.normed, columnCount: logitNodes.count, out: arena.logits, worker)
@@ -181,24 +183,36 @@ struct ForwardPass: Sendable {
     (columnCount + kernels.tileColumnsMax - 1) / kernels.tileColumnsMax
   }
 
-  /// Puts one activation vector where the products of `layers` will read it.
-  private func fillTile(
-    _ input: MemoryView<Float>, column: Int, columnCount: Int, for layers: [LinearLayer]
+  /// Puts activation vectors, rows of `inputs`, where the products of `layers` will read them.
+  ///
+  /// Columns are interleaved there, so the workers share the blocks, not the columns: writing to
+  /// the same cache lines by turns cost two threads more than the second one gained.
+  private func fillTiles(
+    _ inputs: MemoryView<Float>, cols: Int, columnCount: Int, for layers: [LinearLayer],
+    _ worker: WorkerContext
   ) {
-    let tiles = tileCount(for: columnCount)
-    let index = ((column + 1) * tiles - 1) / columnCount
-    let columns = tileColumns(index, of: tiles, columnCount: columnCount)
-    let tile = arena.tiles.tile(
-      first: columns.lowerBound, count: columns.count, cols: input.count)
     var wantsQuantized = false
     var wantsFloats = false
     for case .packed(let matrix) in layers {
       if matrix.takesQuantizedActivations { wantsQuantized = true } else { wantsFloats = true }
     }
-    if wantsQuantized {
-      kernels.quantize(input, into: tile, column: column - columns.lowerBound)
+    let blocks = worker.share(of: (cols + 31) / 32)
+    let tiles = tileCount(for: columnCount)
+    for index in 0..<tiles {
+      let columns = tileColumns(index, of: tiles, columnCount: columnCount)
+      let tile = arena.tiles.tile(first: columns.lowerBound, count: columns.count, cols: cols)
+      for column in columns {
+        let input = inputs.range(column * cols, cols)
+        if wantsQuantized {
+          kernels.quantize(input, blocks: blocks, into: tile, column: column - columns.lowerBound)
+        }
+        if wantsFloats {
+          tile.store(
+            input, range: blocks.lowerBound * 32..<min(cols, blocks.upperBound * 32),
+            column: column - columns.lowerBound)
+        }
+      }
     }
-    if wantsFloats { tile.store(input, column: column - columns.lowerBound) }
   }
 
   /// Multiplies the filled columns with each layer; outputs stand side by side in rows of `out`.
