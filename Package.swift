@@ -132,8 +132,8 @@ let package = Package(
     .testTarget(
       name: "IntegrationTests",
       dependencies: [
-        "CLI", "Cluster", "Engine", "GGUF", "HTTPAPI", "InferenceTypes", "Tokenizer", "Transport",
-        "Wire", "TestSupport",
+        "CLI", "Benchmarks", "Cluster", "Engine", "GGUF", "HTTPAPI", "InferenceTypes", "Tokenizer",
+        "Transport", "Wire", "TestSupport",
       ],
       swiftSettings: strict),
     .testTarget(

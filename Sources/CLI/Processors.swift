@@ -1,11 +1,17 @@
 import ArgumentParser
 import CLinux
+import Engine
 import Foundation
 
 /// CPUs as users write them: 2, or 0-3.
 struct ProcessorRange: ExpressibleByArgument, CustomStringConvertible {
   let first: Int32
   let last: Int32
+
+  init(first: Int32, last: Int32) {
+    self.first = first
+    self.last = last
+  }
 
   init?(argument: String) {
     let parts = argument.split(separator: "-", omittingEmptySubsequences: false)
@@ -28,7 +34,8 @@ enum Processors {
     return min(affinity, quota ?? affinity)
   }
 
-  /// Restricts this process to `range`, and warns of more compute threads than there are CPUs.
+  /// Restricts this process to `range`, where each compute thread then stays on a CPU of its own,
+  /// and warns of more compute threads than there are CPUs, those of other processes included.
   ///
   /// - Throws: ``CommandFailure`` where none of the CPUs can be used.
   static func prepare(range: ProcessorRange?, threadCount: Int) throws {
@@ -37,10 +44,15 @@ enum Processors {
       throw CommandFailure(
         description: "--cpu-range \(range): this process may use \(before) CPUs, none of these")
     }
+    if range != nil { ProcessorClaims.process.pinThreads() }
     if threadCount > availableCount {
       printError(
         "warning: --threads \(threadCount) on \(availableCount) available CPUs is slower than "
           + "--threads \(availableCount)")
+    } else if !ProcessorClaims.process.hasRoom(for: threadCount) {
+      printError(
+        "warning: other slipstream processes compute on these CPUs; fewer --threads, or a "
+          + "--cpu-range for each process, keep them apart")
     }
   }
 

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Engine
 import Foundation
 import Synchronization
 import UnixSignals
@@ -44,6 +45,12 @@ struct UpCommand: AsyncParsableCommand {
   @Option(help: "Log level of the three processes.")
   var logLevel = "warning"
 
+  func validate() throws {
+    guard (1...256).contains(threads) else {
+      throw ValidationError("--threads \(threads): expected 1 to 256")
+    }
+  }
+
   func run() async throws {
     let children = ChildProcesses()
     let signals = await UnixSignalsSequence(trapping: .sigint, .sigterm)
@@ -77,15 +84,23 @@ struct UpCommand: AsyncParsableCommand {
     guard words.count == 4, words[0] == "listening" else {
       throw CommandFailure(description: "the router said \"\(words.joined(separator: " "))\"")
     }
+    // A draft model computes as long as the target does: neither shall wait for the other's CPU.
+    let ranges =
+      draftModel == nil
+      ? nil : ProcessorClaims.split(ProcessorClaims.allowedProcessors, among: [threads, 1])
+    func placement(_ index: Int) -> [String] {
+      ranges.map { ["--cpu-range", "\($0[index].lowerBound)-\($0[index].upperBound)"] } ?? []
+    }
     let verifier = try children.start(
       "verifier",
       ["verifier", "-m", model, "--router", words[3], "--threads", "\(threads)"]
-        + ["--spec-type", specType] + (kvMemory.map { ["--kv-memory", $0] } ?? []) + common)
+        + ["--spec-type", specType] + (kvMemory.map { ["--kv-memory", $0] } ?? [])
+        + placement(0) + common)
     let drafterMethods = draftModel == nil ? "trigram,recycle" : "draft"
     let drafter = try children.start(
       "drafter",
       ["drafter", "-m", draftModel ?? model, "--router", words[3], "--spec-type", drafterMethods]
-        + common)
+        + placement(1) + common)
     _ = try await verifier.line(timeout: timeout)
     _ = try await drafter.line(timeout: timeout)
     return words[1]

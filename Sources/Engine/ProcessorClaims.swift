@@ -36,6 +36,23 @@ package final class ProcessorClaims: Sendable {
     (0..<Int(csystem_cpu_limit())).filter { csystem_cpu_is_allowed(Int32($0)) == 1 }
   }
 
+  /// Cuts `processors`, ascending, into one range for each of several processes that compute with so
+  /// many threads: ranges share no CPU, each has one for every thread, the first also what is left.
+  /// `nil` where there are fewer CPUs than threads.
+  package static func split(_ processors: [Int], among threadCounts: [Int]) -> [ClosedRange<Int>]? {
+    precondition(threadCounts.allSatisfy { $0 >= 1 }, "thread counts \(threadCounts)")
+    let surplus = processors.count - threadCounts.reduce(0, +)
+    guard surplus >= 0 else { return nil }
+    var ranges: [ClosedRange<Int>] = []
+    var next = 0
+    for (index, count) in threadCounts.enumerated() {
+      let end = next + count + (index == 0 ? surplus : 0)
+      ranges.append(processors[next]...processors[end - 1])
+      next = end
+    }
+    return ranges
+  }
+
   private struct State {
     var pinsThreads = false
     /// The descriptor that holds the name of each CPU a pool has.

@@ -10,9 +10,9 @@ internal import Synchronization
 /// Whoever waits, for a job or for the others, spins for a moment and then sleeps, so an idle model
 /// costs nothing. The calling thread is worker 0. Jobs come from one thread at a time.
 ///
-/// In a process whose CPUs are its own by ``ProcessorClaims/pinThreads()``, every worker stays on
-/// one of them that no other pool has. Where more threads than CPUs want to run, waiting threads
-/// sleep sooner: the CPU they spin on is one that somebody else needs.
+/// In a process whose CPUs are its own by ``ProcessorClaims/pinThreads()``, each of several workers
+/// stays on one of them that no other pool has. Where more threads than CPUs want to run, waiting
+/// threads sleep sooner: the CPU they spin on is one that somebody else needs.
 package final class WorkerThreads: Sendable {
   package let count: Int
   private let team: Team
@@ -100,11 +100,11 @@ private final class Team: Sendable {
   }
 
   func run(_ body: any WorkerJob) {
-    // The caller belongs to somebody else, and what it starts would inherit a fixed CPU: it is
-    // moved, and stays free to be moved again.
-    if let processor = processors.first { ProcessorClaims.moveThread(to: processor) }
     let context = WorkerContext(index: 0, count: workerCount, team: self)
     guard workerCount > 1 else { return body.run(context) }
+    // The caller belongs to somebody else, and what it starts would inherit a fixed CPU: it is
+    // moved away from the other workers, and stays free to be moved again.
+    if let processor = processors.first { ProcessorClaims.moveThread(to: processor) }
     job.withLock { $0 = body }
     running.store(workerCount - 1, ordering: .relaxed)
     // Releases the job to the workers, which acquire the generation.
@@ -182,9 +182,12 @@ private final class Team: Sendable {
   }
 
   func wake() {
-    // Mostly nobody sleeps: looking first leaves the cache line shared.
-    guard isAsleep.load(ordering: .sequentiallyConsistent) else { return }
-    if isAsleep.exchange(false, ordering: .sequentiallyConsistent) { unsafe sem_post(semaphore) }
+    // Looking first keeps the cache line shared while everybody is awake.
+    if isAsleep.load(ordering: .sequentiallyConsistent),
+      isAsleep.exchange(false, ordering: .sequentiallyConsistent)
+    {
+      unsafe sem_post(semaphore)
+    }
   }
 }
 

@@ -79,6 +79,8 @@ package final class GGUFFile: Sendable {
       for range in Self.sampledRanges(of: tensor) {
         unsafe contents.withBytes(in: range) { unsafe hash.update($0) }
       }
+      // The system maps what is around a sample as well: most of the file, if nobody stops it.
+      releaseMemory(of: tensor)
     }
     return hash.finish()
   }

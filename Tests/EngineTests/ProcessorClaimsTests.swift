@@ -50,6 +50,14 @@ import Testing
     #expect(other.take(1).pinned == [0])
   }
 
+  @Test func processesOfOneMachineGetDisjointRanges() {
+    #expect(ProcessorClaims.split([0, 1], among: [1, 1]) == [0...0, 1...1])
+    // The first gets what is left, and CPUs that nobody may use do not count.
+    #expect(ProcessorClaims.split([0, 1, 4, 5, 6], among: [2, 1]) == [0...5, 6...6])
+    #expect(ProcessorClaims.split([0, 1], among: [2, 1]) == nil)
+    #expect(ProcessorClaims.split([3], among: [1]) == [3...3])
+  }
+
   /// Workers stay where the pool put them; the caller stays free.
   @Test func pinnedWorkersStayOnTheirProcessors() throws {
     let allowed = ProcessorClaims.allowedProcessors

@@ -102,9 +102,20 @@ extension IntegrationTests {
     @Test func benchPrintsRatesAndTheCostCurve() async throws {
       let result = try await Daemon.output([
         "bench", "engine", "-m", try TestFiles.modelPath(), "-t", "1", "-p", "16", "-n", "4", "-r",
-        "1", "-o", "json",
+        "1", "-o", "json", "--context-lengths", "8,32",
       ])
       let report = try json(result.output)
+      #expect(report["allocations_per_pass"] as? Double == 0)
+      #expect((report["read_bandwidth_gb_per_s"] as? Double ?? 0) > 0)
+      #expect((report["decode_bytes_per_token"] as? Double ?? 0) > 9e7)
+      #expect((report["decode_bandwidth_share"] as? Double ?? 0) > 0)
+      let contexts = try #require(report["contexts"] as? [[String: Any]])
+      #expect(contexts.map { $0["length"] as? Int } == [0, 8, 32])
+      #expect(contexts.allSatisfy { $0["ms_per_token"] as? Double ?? 0 > 0 })
+      let memory = try #require(report["peak_memory"] as? [String: Int])
+      let (peak, file) = (try #require(memory["peak_bytes"]), try #require(memory["file_bytes"]))
+      let keyValue = try #require(memory["key_value_bytes"])
+      #expect(Double(peak) < 1.15 * Double(file) + Double(keyValue) + 150e6 && peak > file)
       let rows = try #require(report["results"] as? [[String: Any]])
       for test in ["pp16", "tg4"] {
         let row = try #require(rows.first { $0["test"] as? String == test })

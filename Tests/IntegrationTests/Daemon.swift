@@ -81,6 +81,7 @@ final class Daemon: Sendable {
   }
 
   var isRunning: Bool { process.isRunning }
+  var identifier: Int32 { process.processIdentifier }
 
   func signal(_ number: Int32) { kill(process.processIdentifier, number) }
 
