@@ -9,6 +9,7 @@
 
 #define TILE_MAX 4
 #define COLUMN_GROUP 1
+#define PAIR_MIN (TILE_MAX + 1)
 #define SPLIT_MAX 0
 #define KEY_RUN 2
 #define QUERY_TILE 2

@@ -11,6 +11,7 @@
 
 #define TILE_MAX 16
 #define COLUMN_GROUP 8
+#define PAIR_MIN 13
 #define SPLIT_MAX 6
 #define KEY_RUN 4
 #define QUERY_TILE 4

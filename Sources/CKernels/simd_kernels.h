@@ -28,6 +28,7 @@
 //   KEY_RUN          blocks of keys in flight for each query, at most 4
 //   VALUE_PARTS      vectors of values in flight for each query
 //   COLUMN_GROUP     columns whose dot products take turns
+//   PAIR_MIN         columns from which on 16-bit floats are widened first
 //   SPLIT_MAX        up to so many columns take two chains of dot products
 #pragma STDC FP_CONTRACT OFF
 

@@ -221,6 +221,46 @@ INLINE void panels_float(ck_format format, float *out, size_t out_stride, const 
   }
 }
 
+/// Two panels of 16-bit floats times `n` columns, more than half of TILE_MAX: a few elements of both
+/// are widened at a time and multiplied with one half of the columns after the other. That many
+/// columns of one panel would need a load for each multiplication.
+INLINE void pair_halves(ck_format format, float *out, size_t out_stride, const uint8_t *base,
+                        size_t panel_bytes, size_t cols, size_t row_count, const ck_tile *tile,
+                        const size_t n) {
+  enum { run = 32, half = TILE_MAX / 2, ahead = 4096 };
+  float wide[2][16 * run] __attribute__((aligned(64)));
+  lanes sums[2][TILE_MAX];
+  UNROLL for (size_t j = 0; j < n; j++) sums[0][j] = sums[1][j] = lanes_zero();
+  for (size_t begin = 0; begin < cols; begin += run) {
+    size_t count = cols - begin < run ? cols - begin : run;
+    for (size_t k = 0; k < count; k++) {
+      UNROLL for (size_t i = 0; i < 2; i++)
+        lanes_store(wide[i] + 16 * k, load_weights(format, base + i * panel_bytes, begin + k));
+    }
+    UNROLL for (size_t first = 0; first < n; first += half) {
+      const size_t c = n - first < half ? n - first : half;
+      const float *x = tile->f + begin * n + first;
+      const uint8_t *next = base + (first == 0 ? 0 : panel_bytes) + 32 * begin + ahead;
+      lanes acc[TILE_MAX];
+      UNROLL for (size_t j = 0; j < 2 * c; j++) acc[j] = sums[j / c][first + j % c];
+      for (size_t k = 0; k < count; k++, x += n, next += 32) {
+        __builtin_prefetch(next);
+        UNROLL for (size_t i = 0; i < 2; i++) {
+          lanes w = lanes_load(wide[i] + 16 * k);
+          UNROLL for (size_t j = 0; j < c; j++)
+            acc[i * c + j] = lanes_fma(w, lanes_set1(x[j]), acc[i * c + j]);
+        }
+      }
+      UNROLL for (size_t j = 0; j < 2 * c; j++) sums[j / c][first + j % c] = acc[j];
+    }
+  }
+  UNROLL for (size_t i = 0; i < 2; i++) {
+    size_t rows = row_count - 16 * i;
+    UNROLL for (size_t j = 0; j < n; j++)
+      store_rows(out + j * out_stride + 16 * i, sums[i][j], rows);
+  }
+}
+
 INLINE void run_quantized(ck_format format, float *out, size_t out_stride, const uint8_t *panels,
                           size_t panel_begin, size_t panel_end, size_t row_count, size_t cols,
                           const ck_tile *tile, const size_t n) {
@@ -236,6 +276,12 @@ INLINE void run_float(ck_format format, float *out, size_t out_stride, const uin
                       const ck_tile *tile, const size_t n) {
   size_t bytes = ck_panel_bytes(format, cols), panel = panel_begin;
   const size_t together = TILE_MAX / n > 4 ? 4 : TILE_MAX / n;
+  if (format != ck_format_f32 && n >= PAIR_MIN) {
+    for (; panel + 2 <= panel_end; panel += 2) {
+      pair_halves(format, out + panel * 16, out_stride, panels + panel * bytes, bytes, cols,
+                  row_count - panel * 16, tile, n);
+    }
+  }
   for (; panel + together <= panel_end; panel += together) {
     panels_float(format, out + panel * 16, out_stride, panels + panel * bytes, bytes, cols,
                  row_count - panel * 16, tile, n, together);

@@ -8,7 +8,10 @@ import GGUF
 struct BenchCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "bench", abstract: "Measure speed on this machine.",
-    subcommands: [EngineBenchCommand.self, DecodeBenchCommand.self, MemoryBenchCommand.self])
+    subcommands: [
+      EngineBenchCommand.self, KernelBenchCommand.self, DecodeBenchCommand.self,
+      MemoryBenchCommand.self,
+    ])
 }
 
 /// How a benchmark prints.

@@ -1,0 +1,86 @@
+import CMeasure
+package import Engine
+
+/// Matrix products of one thread beside what the machine allows at best.
+package struct KernelBenchmark {
+  /// The limits of one thread of this machine.
+  package struct Limits: Sendable, Encodable {
+    /// Bytes that are read, per second.
+    package let readBandwidth: Double
+    /// Products of int8 that are added up, per second.
+    package let integerProducts: Double
+    /// Products of floats that are added up, per second.
+    package let floatProducts: Double
+  }
+
+  /// One product of a large matrix, and of a small one that stays in the cache.
+  package struct Figure: Sendable, Encodable {
+    package let format: String
+    package let columns: Int
+    package let bytesPerWeight: Double
+    /// Nanoseconds for 1,000 weights: measured, from memory and from the cache.
+    package let time: Double
+    package let cachedTime: Double
+    /// The same if only reading the weights took time, and if only the products did.
+    package let memoryFloor: Double
+    package let computeFloor: Double
+    /// The larger floor by the measured time.
+    package var reached: Double { max(memoryFloor, computeFloor) / time }
+  }
+
+  package let limits: Limits
+  private let kernels: Kernels
+  private let roundCount: Int
+
+  /// Measures the limits first.
+  /// - Throws: ``ReadBandwidth/Failure``, or what a pool of one thread throws.
+  package init(kernels: Kernels, roundCount: Int) throws {
+    self.kernels = kernels
+    self.roundCount = roundCount
+    limits = Limits(
+      readBandwidth: try ReadBandwidth.measure(threads: try WorkerThreads(count: 1)),
+      integerProducts: Self.products(kernels.name, floats: false),
+      floatProducts: Self.products(kernels.name, floats: true))
+  }
+
+  /// Weights of about `sizeBytes`, with each number of columns in turn; medians of all rounds.
+  /// - Throws: ``EngineError``.
+  package func run(
+    _ format: WeightFormat, columns: [Int], cols: Int, sizeBytes: Int
+  ) throws -> [Figure] {
+    let large = try KernelProbe(
+      format: format, cols: cols, sizeBytes: sizeBytes, kernels: kernels)
+    let small = try KernelProbe(format: format, cols: cols, sizeBytes: 1, kernels: kernels)
+    let isFloat = [.f32, .f16, .bf16].contains(format)
+    return columns.filter { $0 <= large.columnLimit }.map { count in
+      let bytesPerWeight = Double(large.sizeBytes) / Double(large.weightCount)
+      let products = isFloat ? limits.floatProducts : limits.integerProducts
+      return Figure(
+        format: format.rawValue, columns: count, bytesPerWeight: bytesPerWeight,
+        time: time(large, columns: count, repeats: 1),
+        cachedTime: time(small, columns: count, repeats: 16),
+        memoryFloor: 1e12 * bytesPerWeight / limits.readBandwidth,
+        computeFloor: products > 0 ? 1e12 * Double(count) / products : 0)
+    }
+  }
+
+  /// Median nanoseconds for 1,000 weights.
+  private func time(_ probe: KernelProbe, columns: Int, repeats: Int) -> Double {
+    let product = probe.product(columnCount: columns)
+    product()
+    let times = (0..<roundCount).map { _ in
+      seconds { for _ in 0..<repeats { product() } } / Double(repeats)
+    }
+    return 1e12 * median(times) / Double(probe.weightCount)
+  }
+
+  private static func products(_ isa: String, floats: Bool) -> Double {
+    var best = 0.0
+    for _ in 0..<5 {
+      var count: UInt64 = 0
+      let time = seconds { count = unsafe cmeasure_products(isa, floats ? 1 : 0, 2_000_000) }
+      best = max(best, Double(count) / time)
+    }
+    return best
+  }
+}
