@@ -70,9 +70,10 @@ struct EngineBenchCommand: ParsableCommand {
   }
 
   func run() throws {
+    let file = try ModelLoading.file(model.model)
     // Before this process takes CPUs for itself.
     var memory = try measureMemory()
-    let engine = try ModelLoading.engine(model, file: try ModelLoading.file(model.model))
+    let engine = try ModelLoading.engine(model, file: file)
     let sizes = try Self.numbers(prompts, option: "-p", limit: engine.contextLength)
     let lengths = try contextLengths.map {
       try Self.numbers(

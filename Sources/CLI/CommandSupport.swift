@@ -56,7 +56,9 @@ struct ModelOptions: ParsableArguments {
   @Option(help: "Arithmetic: default, or openblas (float reference).")
   var backend = "default"
 
-  @Option(help: "CPUs to run on, as 0-3; those of the process unless told.")
+  @Option(
+    help:
+      "CPUs to run on, as 0-3, each thread on one; those of the process unless told.")
   var cpuRange: ProcessorRange?
 
   @Option(help: "Memory of all KV caches, as 512M or 2G; room for 8 contexts unless told.")
