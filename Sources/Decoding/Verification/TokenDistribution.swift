@@ -103,9 +103,10 @@ package struct TokenDistribution: Sendable, Equatable {
     return sum
   }
 
-  /// The token at which the running sum, in the order of tokens, exceeds `uniform`.
+  /// Draws by a number.
   ///
   /// - Parameter uniform: in 0..<1; the law must have no rest.
+  /// - Returns: the token at which the running sum, in the order of tokens, exceeds the number.
   package func token(at uniform: Double) -> TokenID {
     precondition(rest == 0 && !tokens.isEmpty, "draw from a law with the rest \(rest)")
     var sum = 0.0
@@ -117,12 +118,13 @@ package struct TokenDistribution: Sendable, Equatable {
     return tokens[tokens.count - 1]
   }
 
-  /// The `count` most probable tokens, ties to the smaller one.
+  /// Leaves the most probable tokens.
   ///
   /// - Parameters:
-  ///   - count: at least 1.
+  ///   - count: how many, at least 1; ties go to the smaller token.
   ///   - keepsRest: says how probable all others were, for drafts that are drawn from this law;
   ///     otherwise the result is a law of its own, to draw from.
+  /// - Returns: the shorter law.
   package func truncated(to count: Int, keepsRest: Bool) -> TokenDistribution {
     precondition(count >= 1, "\(count) tokens")
     guard count < tokens.count else { return self }

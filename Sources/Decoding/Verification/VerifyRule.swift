@@ -114,6 +114,10 @@ package enum DraftDemand: Sendable, Hashable {
   case independentWithLaw
 
   /// Whether drawn tokens need the law that they were drawn from.
+  ///
+  /// Rules that need it believe the drafter: drafts that were not drawn from the law that comes with
+  /// them change the law of the text, which no check of a single step can see. Without it the worst
+  /// drafter costs time only.
   package var needsLaw: Bool {
     switch self {
     case .tokens, .sharedNoise: false
