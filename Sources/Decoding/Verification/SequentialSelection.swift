@@ -12,13 +12,17 @@ import InferenceTypes
 package struct SequentialSelection: Sendable {
   /// r; 1 for a single candidate.
   package let divisor: Double
-  /// b(r).
-  let single: Double
   /// Probability that a candidate is taken.
   package let acceptance: Double
   /// The law of the token where none is taken; `nil` where that happens by rounding only.
   let residual: TokenDistribution?
 
+  /// - Parameters:
+  ///   - target: the target's law, without rest.
+  ///   - draft: the law of every candidate; a rest of it counts as tokens that the target never
+  ///     gives.
+  ///   - candidateCount: at least 1.
+  /// - Complexity: O(entries of both), 60 times those that they share.
   package init(target: TokenDistribution, draft: TokenDistribution, candidateCount: Int) {
     precondition(candidateCount >= 1, "\(candidateCount) candidates")
     var shared: [(wanted: Double, offered: Double)] = []
@@ -44,10 +48,10 @@ package struct SequentialSelection: Sendable {
       }
     }
     divisor = high
-    self.single = min(1, single(high))
-    acceptance = any(self.single)
+    let accepted = min(1, single(high))
+    acceptance = any(accepted)
     // What the candidates give of each token is taken off the target's law.
-    let share = self.single > 0 ? acceptance / self.single : 0
+    let share = accepted > 0 ? acceptance / accepted : 0
     var weights = target.probabilities
     for index in target.tokens.indices {
       let offered = draft.probability(of: target.tokens[index])
