@@ -99,6 +99,31 @@ import Testing
     }
   }
 
+  /// Two independent chains of two: after equal first tokens both go on, and both second tokens are
+  /// candidates.
+  @Test func equalCandidatesGoOnTogether() throws {
+    for pair in [first, second] {
+      let p = pair.target([])
+      let q = pair.draft([])
+      let two = SequentialSelection(target: p, draft: q, candidateCount: 2)
+      let one = SequentialSelection(target: p, draft: q, candidateCount: 1)
+      var expected = 0.0
+      for x in q.tokens {
+        for y in q.tokens {
+          let taken = [x, y].map {
+            min(1, p.probability(of: $0) / (two.divisor * q.probability(of: $0)))
+          }
+          let any = taken[0] + (1 - taken[0]) * taken[1]
+          let next = x == y ? two.acceptance : one.acceptance
+          expected += q.probability(of: x) * q.probability(of: y) * any * (1 + next)
+        }
+      }
+      let plan = DraftPlan(parents: [0, 0, 1, 2], draws: .independent)
+      let accepted = try plan.expectedAccepted(by: .kSequential, pair)
+      #expect(abs(accepted - expected) <= 1e-12, "\(accepted), \(expected)")
+    }
+  }
+
   /// One draft: the sum of min(p, q) is the most that any rule can accept, and the rules with q do.
   @Test func oneDraftIsAcceptedAsOftenAsCanBe() throws {
     for seed in 0..<36 as Range<UInt64> {
