@@ -13,11 +13,11 @@ package struct TokenChooser: Sendable {
   package let parameters: SamplingParameters
   package let noise: GumbelNoise
   package let vocabularyCount: Int
-  private let inverseTemperature: Double
-  private let keptCount: Int
-  private var adjusted: [Float] = []
+  let inverseTemperature: Double
+  let keptCount: Int
+  var adjusted: [Float] = []
   private var history: [UInt32] = []
-  private var sorted: [TokenLogit] = []
+  var sorted: [TokenLogit] = []
   private var largest = BinaryHeap<WorstFirst>()
   private var nucleus = BinaryHeap<TokenLogit>()
 
@@ -147,7 +147,7 @@ package struct TokenChooser: Sendable {
   }
 
   /// Leaves the `keptCount` largest logits above -infinity in `sorted`.
-  private mutating func selectLargest(_ logits: Span<Float>) {
+  mutating func selectLargest(_ logits: Span<Float>) {
     largest.removeAll()
     var threshold = -Float.infinity
     for index in logits.indices where logits[index] > threshold {
@@ -165,7 +165,7 @@ package struct TokenChooser: Sendable {
   }
 
   /// Bias first, then penalties, in `Float`.
-  private mutating func adjust(
+  mutating func adjust(
     _ logits: Span<Float>, recent: Span<TokenID>, into row: inout [Float]
   ) {
     for index in logits.indices { row[index] = logits[index] }
