@@ -199,7 +199,9 @@ struct MeasuredCurve {
       }
       values.append(point.v)
     }
-    for index in values.indices.dropFirst() { values[index] = max(values[index], values[index - 1]) }
+    for index in values.indices.dropFirst() {
+      values[index] = max(values[index], values[index - 1])
+    }
     return values
   }
 

@@ -36,11 +36,13 @@ package struct DraftArrivals: Sendable, Equatable {
     lastAlive = arrival
   }
 
-  /// Whether a draft may come in time.
+  /// Says whether a draft may come in time.
   ///
   /// - Parameters:
   ///   - wait: how long the verifier would wait.
   ///   - silence: a drafter that was silent for longer has stopped.
+  ///   - now: not earlier than what came before.
+  /// - Returns: whether waiting makes sense.
   package func isExpected(within wait: Duration, silence: Duration, at now: Duration) -> Bool {
     guard let lastAlive, now - lastAlive < silence else { return false }
     return isOnTrack || turnaround.map { $0 <= wait } ?? false

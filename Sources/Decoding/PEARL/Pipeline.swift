@@ -27,7 +27,7 @@ package struct DraftPacer: Sendable, Equatable {
   private var isRoundOpen = false
   private var held: DraftUpdate?
 
-  /// - Parameter draftLength: at least 1; means nothing in ``Pipeline/streamed``.
+  /// `draftLength` is at least 1; it means nothing in ``Pipeline/streamed``.
   package init(pipeline: Pipeline, draftLength: Int) {
     precondition(draftLength >= 1, "draft length \(draftLength)")
     self.pipeline = pipeline

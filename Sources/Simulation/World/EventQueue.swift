@@ -1,4 +1,5 @@
-/// What is going to happen, by time; ties go to what was scheduled first, so a seed is a trace.
+/// What is going to happen, by time. Ties go to what is marked as first, then to what was scheduled
+/// first, so a seed is a trace.
 struct EventQueue<Event: Sendable>: Sendable {
   private struct Key: Sendable {
     var time: SimulationTime
@@ -18,8 +19,9 @@ struct EventQueue<Event: Sendable>: Sendable {
 
   var count: Int { heap.count }
 
-  mutating func push(_ event: Event, at time: SimulationTime) {
+  mutating func push(_ event: Event, at time: SimulationTime, isFirst: Bool = false) {
     sequence += 1
+    let order = isFirst ? sequence : sequence | 1 << 63
     let slot: Int
     if let free = freeSlots.popLast() {
       slot = free
@@ -28,7 +30,7 @@ struct EventQueue<Event: Sendable>: Sendable {
       slot = slots.count
       slots.append(event)
     }
-    heap.append(Key(time: time, sequence: sequence, slot: slot))
+    heap.append(Key(time: time, sequence: order, slot: slot))
     var index = heap.count - 1
     while index > 0, heap[index] < heap[(index - 1) / 2] {
       heap.swapAt(index, (index - 1) / 2)

@@ -12,7 +12,7 @@ package struct ComputeTimes: Sendable, Equatable {
   /// A token that the draft model reads without guessing after it.
   package var draftPromptToken = Duration.zero
 
-  /// - Parameter verify: at least one time, none smaller than the one before.
+  /// `verify` has at least one time, and none is smaller than the one before.
   package init(draft: Duration, verify: [Duration]) {
     precondition(!verify.isEmpty, "no time of a forward pass")
     self.draft = draft

@@ -64,7 +64,10 @@ extension SimulatedCluster {
     let isFaulty = scenario.faults.contains { fault in
       fault.start <= now && fault.end.map { now < $0 } ?? true && fault.concerns(node)
     }
-    guard process.isRunning, !isFaulty else { return processes[node].healthySince = nil }
+    guard process.isRunning, !isFaulty else {
+      processes[node].healthySince = nil
+      return
+    }
     if process.healthySince == nil { processes[node].healthySince = now }
   }
 }

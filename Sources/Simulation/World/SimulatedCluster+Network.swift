@@ -53,7 +53,8 @@ extension SimulatedCluster {
     queue.push(
       .arrival(
         connection: index, generation: connections[index].generation, node: receiver, message),
-      at: arrival)
+      // Who ends a pass at this moment finds the message.
+      at: arrival, isFirst: true)
   }
 
   /// The dialer tries to connect; it tries again where nobody answers.
@@ -81,9 +82,7 @@ extension SimulatedCluster {
       at: now + scenario.network.roundTrip.simulated)
   }
 
-  /// Breaks a connection; what is on its way is lost.
-  ///
-  /// - Parameter silentTo: a node that does not hear of it.
+  /// Breaks a connection; what is on its way is lost. The node `silentTo` does not hear of it.
   mutating func disconnect(_ index: Int, silentTo: Int? = nil) {
     guard connections[index].isUp else { return }
     connections[index].isUp = false

@@ -6,8 +6,10 @@ extension SimulatedCluster {
   static let prefillChunk = 512
 
   /// Drafts that wait longer than this for their round are not waited for.
-  var patience: Duration { scenario.network.roundTrip * 4 + scenario.times.pass(1) * 4
-    + scenario.times.draft * (4 * scenario.draftLength) }
+  var patience: Duration {
+    scenario.network.roundTrip * 4 + scenario.times.pass(1) * 4
+      + scenario.times.draft * (4 * scenario.draftLength)
+  }
 
   func verifierIndex(_ node: Int) -> Int { node - 1 }
 

@@ -81,6 +81,8 @@ package struct ToyDrafter: Sendable, Equatable {
   /// a session ranks them: by logit, and by the noise too where the temperature is not 0.
   ///
   /// - Parameters:
+  ///   - hash: of the prefix.
+  ///   - position: of the token after it.
   ///   - chooser: makes the target's choice.
   ///   - logits: replaced, `[vocabulary]`.
   ///   - top: replaced by all of them, larger first.
