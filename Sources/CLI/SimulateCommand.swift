@@ -157,7 +157,7 @@ struct SimulateCommand: ParsableCommand {
   private func plan(_ nodes: Int) throws {
     let times = try world.times()
     var base = Scenario(times: times)
-    world.apply(to: &base)
+    try world.apply(to: &base)
     let length = answerLength ?? 128
     let seconds = times.pass(1).milliseconds * 1e-3 * Double(length)
     let load = CapacityPlan.Load(

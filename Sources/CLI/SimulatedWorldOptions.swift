@@ -111,9 +111,8 @@ struct SimulatedWorldOptions: ParsableArguments {
   }
 
   /// What of this a plan takes over.
-  func apply(to scenario: inout Scenario) {
-    // Checked before.
-    scenario.hitRates = (try? hitRates()) ?? scenario.hitRates
+  func apply(to scenario: inout Scenario) throws {
+    scenario.hitRates = try hitRates()
     scenario.network.delay = Self.duration(roundTripMilliseconds / 2)
     scenario.network.jitter = Self.duration(jitterMilliseconds)
     scenario.network.lossRate = loss

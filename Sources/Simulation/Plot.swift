@@ -45,7 +45,8 @@ package struct Plot: Sendable {
       - margins.between
     var lines = [
       "<?xml version=\"1.0\" encoding=\"UTF-8\"?>",
-      "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 \(Self.text(Self.width)) "
+      "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"\(Self.text(Self.width))\" "
+        + "height=\"\(Self.text(height))\" viewBox=\"0 0 \(Self.text(Self.width)) "
         + "\(Self.text(height))\" font-family=\"sans-serif\" font-size=\"12\">",
       "<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>",
       "<text x=\"\(Self.text(margins.left))\" y=\"24\" font-size=\"15\">\(Self.escaped(title))</text>",

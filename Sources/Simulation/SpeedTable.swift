@@ -97,8 +97,10 @@ package enum SpeedTable {
       return single * (1 - power) / ((1 - alpha) * (1 + alpha - power)) / time
     case .streamed:
       guard single > draft else { return 1 }
-      let size = Int(min(single / draft, 1 / (1 - alpha)).rounded(.down))
-      let verify = 1.5 * Double(cell.times.pass(max(1, size)).simulated)
+      let size = max(1, min(single / draft, 1 / (1 - alpha)))
+      let below = Double(cell.times.pass(Int(size)).simulated)
+      let above = Double(cell.times.pass(Int(size) + 1).simulated)
+      let verify = 1.5 * (below + (above - below) * (size - size.rounded(.down)))
       let m = Int((roundTrip + verify) / (single - draft))
       let late = raised(alpha, m)
       let early = (1 - Double(m + 1) * late + Double(m) * late * alpha) / (1 - alpha)

@@ -172,7 +172,8 @@ extension SimulatedCluster {
     case .toRouter(let event): feed(event.addressed(to: connections[connection].peer))
     case .fromRouter(let effect): workerReceives(effect, at: node)
     case .heartbeatReply: processes[node].lastHeard = now
-    case .attach, .endDraft: verifierMail(.message(message, drafter: dialer, arrival: now), at: node)
+    case .attach, .endDraft:
+      verifierMail(.message(message, drafter: dialer, arrival: now), at: node)
     case .nodes(_, let update):
       note(UInt64(update.nodes.count))
       verifierMail(.message(message, drafter: dialer, arrival: now), at: node)

@@ -24,11 +24,10 @@ package struct SimulatedCluster: Sendable {
   var router: RouterMachine
   var routerEffects: [RouterMachine.Effect] = []
   var routerInbox: [RouterMachine.Event] = []
-  /// The connection of each name that a peer has at the router.
+  /// The connection behind each of the router's peers.
   var peers: [Int: Int] = [:]
   var peerCount = 0
   var openCount: Int
-  /// When a verifier was last fit to take over; see ``note(failureOf:)``.
   var scratch = ToyScratch()
 
   package init(_ scenario: Scenario) {
