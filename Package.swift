@@ -36,6 +36,8 @@ let package = Package(
     // Values and pure decisions.
     .target(name: "InferenceTypes", swiftSettings: strict),
     .target(name: "Decoding", dependencies: ["InferenceTypes"], swiftSettings: strict),
+    .target(
+      name: "Simulation", dependencies: ["InferenceTypes", "Decoding"], swiftSettings: strict),
 
     // Model files and arithmetic.
     .systemLibrary(name: "CSodium", providers: [.apt(["libsodium-dev"])]),
@@ -93,7 +95,7 @@ let package = Package(
       name: "CLI",
       dependencies: [
         "InferenceTypes", "Decoding", "GGUF", "Tokenizer", "Engine", "Wire", "Transport",
-        "Cluster", "HTTPAPI", "Benchmarks", "CLinux", logging,
+        "Cluster", "HTTPAPI", "Benchmarks", "Simulation", "CLinux", logging,
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
         .product(name: "UnixSignals", package: "swift-service-lifecycle"),
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
@@ -108,6 +110,9 @@ let package = Package(
       swiftSettings: strict),
     .testTarget(
       name: "DecodingTests", dependencies: ["Decoding", "InferenceTypes"],
+      swiftSettings: strict),
+    .testTarget(
+      name: "SimulationTests", dependencies: ["Simulation", "Decoding", "InferenceTypes"],
       swiftSettings: strict),
     .testTarget(
       name: "GGUFTests", dependencies: ["GGUF"], swiftSettings: strict),

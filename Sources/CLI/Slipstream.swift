@@ -10,6 +10,6 @@ struct Slipstream: AsyncParsableCommand {
     subcommands: [
       UpCommand.self, GenerateCommand.self, RunCommand.self, RouterCommand.self,
       VerifierCommand.self, DrafterCommand.self, BenchCommand.self, InspectCommand.self,
-      TokenizeCommand.self, LogitsCommand.self, QuantizeCommand.self,
+      TokenizeCommand.self, LogitsCommand.self, QuantizeCommand.self, SimulateCommand.self,
     ])
 }

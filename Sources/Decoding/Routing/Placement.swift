@@ -42,16 +42,16 @@ extension RouterMachine {
   private func freeWorker(
     _ role: WorkerRegistration.Role, for session: RoutedSession, _ id: SessionID, at now: Duration
   ) -> Int? {
-    workers.filter { _, worker in
-      worker.registration.role == role && worker.hasFreeSlot && !worker.isDraining
-        && !isSuspect(worker, at: now) && worker.closing[id] == nil
-        && session.avoided[worker.registration.incarnation, default: now] <= now
+    var best: (peer: Int, load: (Int, Int))?
+    for (peer, worker) in workers
+    where worker.registration.role == role && worker.hasFreeSlot && !worker.isDraining
+      && !isSuspect(worker, at: now) && worker.closing[id] == nil
+      && session.avoided[worker.registration.incarnation, default: now] <= now
+    {
+      let load = (worker.sessions.count, worker.order)
+      if best.map({ load < $0.load }) ?? true { best = (peer, load) }
     }
-    .min { left, right in
-      (left.value.sessions.count, left.value.order)
-        < (right.value.sessions.count, right.value.order)
-    }?
-    .key
+    return best?.peer
   }
 
   private mutating func open(

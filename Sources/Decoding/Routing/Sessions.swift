@@ -37,7 +37,7 @@ extension RouterMachine {
       if let ending { closed(id, at: peer, ending.totals, into: &effects) }
       return
     }
-    guard var session = sessions[id], session.phase == .running(verifier: peer) else {
+    guard let session = sessions[id], session.phase == .running(verifier: peer) else {
       if ending == nil { cancelSession(id, at: peer, now, into: &effects) }
       return
     }
@@ -52,15 +52,15 @@ extension RouterMachine {
       takeAway(id, .workerFailed(complaint), at: now, into: &effects)
       return
     }
-    session.attempt.hear(at: now)
-    session.decided += fresh
+    // In place: a copy of the journal for every message would make long texts slow.
+    sessions[id]?.attempt.hear(at: now)
+    sessions[id]?.decided += fresh
     if !fresh.isEmpty {
-      session.lostAt = nil
-      session.lossCount = 0
+      sessions[id]?.lostAt = nil
+      sessions[id]?.lossCount = 0
       effects.append(.deliver(id, Array(fresh)))
     }
-    sessions[id] = session
-    guard let ending else { return }
+    guard let ending, let session = sessions[id] else { return }
     if ending.reason == .cancelled {
       // Nobody here asked for it: the verifier gives the session back.
       takeAway(id, .workerLost(worker.registration.name), at: now, into: &effects)
