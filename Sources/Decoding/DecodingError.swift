@@ -11,4 +11,10 @@ package enum DecodingError: Error, Equatable, Sendable {
   case emptyPrompt
   /// No room is left for one more token.
   case promptTooLong(tokenCount: Int, contextLength: Int)
+  /// Two parameters that exclude each other are both set.
+  case excludedParameters(String, String)
+  /// This way of choosing tokens does not go together with how they are decoded.
+  case notPossible(choice: String, with: String)
+  /// A session that goes on after decided tokens needs the state that Mirostat had there.
+  case missingMirostatLimit(decidedCount: Int)
 }

@@ -8,11 +8,15 @@ package import InferenceTypes
 /// token. At temperature 0 the largest logit wins and nothing is truncated. NaN counts as
 /// -infinity; where every logit is -infinity the choice is token 0.
 ///
+/// With Mirostat the choices before count too: every emitted token is to be chosen once, in order.
+///
 /// - SeeAlso: Daliri, Musco and Suresh 2024, arXiv:2408.07978, for the shared noise.
 package struct TokenChooser: Sendable {
   package let parameters: SamplingParameters
   package let noise: GumbelNoise
   package let vocabularyCount: Int
+  /// `nil` where Mirostat is off. Settable, for who takes choices back.
+  package var mirostat: MirostatState?
   private let inverseTemperature: Double
   private let keptCount: Int
   private var adjusted: [Float] = []
@@ -33,6 +37,7 @@ package struct TokenChooser: Sendable {
     self.parameters = parameters
     self.vocabularyCount = vocabularyCount
     noise = GumbelNoise(seed: parameters.seed)
+    mirostat = parameters.usesMirostat ? MirostatState(parameters) : nil
     inverseTemperature = 1 / Double(parameters.temperature)
     keptCount = parameters.topK < vocabularyCount ? parameters.topK : 0
     if parameters.adjustsLogits { adjusted = [Float](repeating: 0, count: vocabularyCount) }
@@ -75,7 +80,9 @@ package struct TokenChooser: Sendable {
     }
     var search = PerturbedMaximum(
       noise: noise, position: position, inverseTemperature: inverseTemperature)
-    if keptCount == 0 && parameters.topP == 1 {
+    if let state = mirostat {
+      mirostat = chooseByMirostat(logits, state, &search)
+    } else if keptCount == 0 && parameters.topP == 1 {
       if parameters.minP > 0 {
         search.truncate(
           maximum: top.count > 0 ? top[0].logit : argmax(logits).logit,
@@ -97,6 +104,26 @@ package struct TokenChooser: Sendable {
       chooseFromSorted(&search)
     }
     return search.token
+  }
+
+  /// The maximum of the tokens that are not too surprising; returns the state that follows.
+  private func chooseByMirostat(
+    _ logits: Span<Float>, _ state: MirostatState, _ search: inout PerturbedMaximum
+  ) -> MirostatState {
+    let largest = argmax(logits)
+    guard largest.logit > -.infinity else { return state }
+    search.truncate(maximum: largest.logit, minimumShare: 0)
+    let minimumShare = state.minimumShare(mass: search.mass(logits))
+    search.truncate(maximum: largest.logit, minimumShare: minimumShare)
+    search.scan(logits)
+    var mass = 0.0
+    for index in logits.indices {
+      let share = search.share(logits[index])
+      if share >= minimumShare { mass += share }
+    }
+    var next = state
+    next.observe(share: search.share(logits[Int(search.token.rawValue)]), mass: mass)
+    return next
   }
 
   /// Top-p and min-p over `sorted`, then the maximum of the survivors.
