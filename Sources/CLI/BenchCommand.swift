@@ -8,7 +8,9 @@ import GGUF
 struct BenchCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "bench", abstract: "Measure speed on this machine.",
-    subcommands: [EngineBenchCommand.self, DecodeBenchCommand.self])
+    subcommands: [
+      EngineBenchCommand.self, DecodeBenchCommand.self, CollaborateBenchCommand.self,
+    ])
 }
 
 /// How a benchmark prints.
