@@ -65,6 +65,9 @@ package struct CollaborationSession: Sendable, Equatable {
     precondition(configuration.decided.isEmpty, "a collaboration is not resumed")
     try parameters.validate()
     try configuration.sampling.validate(vocabularyCount: configuration.vocabularyCount)
+    guard !configuration.sampling.isCautious else {
+      throw .notPossible(choice: "cautiousTrials", with: "a collaboration")
+    }
     try SamplingParameters.check("tokenLimit", configuration.tokenLimit ?? 0, 0...Int.max)
     truth = configuration.prompt
     guard !truth.isEmpty else { throw .emptyPrompt }
