@@ -9,6 +9,12 @@ import Tokenizer
 extension RunCommand {
   /// What belongs to the other mode is refused rather than ignored.
   func validateMode() throws {
+    guard choice.cautiousTrials == 0 || mode == .exact && specType == "none" && draftModel == nil
+    else {
+      throw ValidationError(
+        "--cautious-trials goes together with neither drafts nor collaborations: it needs "
+          + "--spec-type none and no -md")
+    }
     switch mode {
     case .exact:
       guard !collaboration.isUsed else {
@@ -45,7 +51,7 @@ extension RunCommand {
       target: target, draft: try small(draftModel),
       antiexpert: try collaboration.antiexpert.map(small))
     var configuration = VerifierSession.Configuration(
-      prompt: prompt, sampling: try sampling.parameters(), contextLength: models.contextLength,
+      prompt: prompt, sampling: try samplingParameters(), contextLength: models.contextLength,
       vocabularyCount: target.model.shape.vocabularyCount)
     configuration.tokenLimit = tokenLimit < 0 ? nil : tokenLimit
     configuration.stopTokens = tokenizer.endOfGeneration

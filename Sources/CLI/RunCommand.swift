@@ -13,6 +13,7 @@ struct RunCommand: ParsableCommand {
 
   @OptionGroup var model: ModelOptions
   @OptionGroup var sampling: SamplingOptions
+  @OptionGroup var choice: ChoiceOptions
   @OptionGroup var collaboration: CollaborationOptions
 
   @Option(
@@ -72,15 +73,18 @@ struct RunCommand: ParsableCommand {
       ? try draftModel.map {
         try ModelLoading.draftEngine($0, tokenizer: tokenizer, target: engine, options: model)
       } : nil
-    let generator = try LocalGenerator(
-      engine: engine, draftEngine: draftEngine,
-      methods: methods, nodeLimit: specTreeNodes)
     var configuration = VerifierSession.Configuration(
-      prompt: tokens, sampling: try sampling.parameters(), contextLength: engine.contextLength,
+      prompt: tokens, sampling: try samplingParameters(), contextLength: engine.contextLength,
       vocabularyCount: engine.model.shape.vocabularyCount)
     configuration.tokenLimit = tokenLimit < 0 ? nil : tokenLimit
     configuration.stopTokens = tokenizer.endOfGeneration
     configuration.ignoresEndOfSequence = ignoreEos
+    guard choice.cautiousTrials == 0 else {
+      return try runCautiously(configuration, engine: engine, tokenizer: tokenizer)
+    }
+    let generator = try LocalGenerator(
+      engine: engine, draftEngine: draftEngine,
+      methods: methods, nodeLimit: specTreeNodes)
     var detokenizer = StreamingDetokenizer(tokenizer: tokenizer, after: tokens)
     var text = ""
     let result = try generator.generate(configuration) { newTokens in
@@ -93,6 +97,12 @@ struct RunCommand: ParsableCommand {
     let report = RunReport(
       text: text, result: result, promptCount: tokens.count, seed: configuration.sampling.seed)
     try show(report, rest: rest)
+  }
+
+  func samplingParameters() throws -> SamplingParameters {
+    var parameters = try sampling.parameters()
+    choice.apply(to: &parameters)
+    return parameters
   }
 
   /// Ends the output: `rest` is what the text still lacks.
@@ -124,27 +134,32 @@ struct RunReport: Encodable {
   let finishReason: String
   let seed: UInt64
   let timings: RunTimings
-  /// Absent where two models wrote.
+  /// Absent where nothing could be drafted.
   let speculation: RunSpeculation?
   /// Absent where the text is the target model's own.
   let collaboration: RunCollaboration?
+  /// Absent without the cautious choice.
+  let caution: RunCaution?
 
   init(
     text: String, result: LocalGenerator.Result, promptCount: Int, seed: UInt64,
-    collaboration: RunCollaboration? = nil
+    collaboration: RunCollaboration? = nil, caution: RunCaution? = nil
   ) {
     self.collaboration = collaboration
+    self.caution = caution
     self.text = text
     self.seed = seed
     tokens = result.tokens.map(\.rawValue)
     finishReason = result.finishReason.rawValue
     timings = RunTimings(result: result, promptCount: promptCount)
-    speculation = collaboration == nil ? RunSpeculation(statistics: result.statistics) : nil
+    let isPlain = collaboration == nil && caution == nil
+    speculation = isPlain ? RunSpeculation(statistics: result.statistics) : nil
   }
 
   var summary: String {
     let speed = "\(tokens.count) tokens, \(rounded(timings.predictedPerSecond)) tokens/s"
     if let collaboration { return "\(speed), \(collaboration.summary)" }
+    if let caution { return "\(speed), \(caution.summary)" }
     guard let speculation else { return speed }
     let perStep = speculation.tokensPerStep
     let accepted = speculation.acceptanceRate.map { ", \(rounded($0 * 100))% of drafts accepted" }
