@@ -8,22 +8,23 @@ import Tokenizer
 /// Ways to choose tokens that remember, or try, more than one place; llama.cpp's names where it has
 /// them.
 struct ChoiceOptions: ParsableArguments {
-  @Option(help: "0, or 2: Mirostat 2 in place of top-k, top-p and min-p.")
+  @Option(parsing: .unconditional, help: "0, or 2: Mirostat 2 in place of top-k, top-p and min-p.")
   var mirostat = 0
-  @Option(help: "Mirostat: bits of surprise of a token on average.")
+  @Option(parsing: .unconditional, help: "Mirostat: bits of surprise of a token on average.")
   var mirostatEnt: Float = 5
-  @Option(help: "Mirostat: how fast it corrects itself.")
+  @Option(parsing: .unconditional, help: "Mirostat: how fast it corrects itself.")
   var mirostatLr: Float = 0.1
 
   @Option(
+    parsing: .unconditional,
     help: """
       Continuations tried at most where the next token is uncertain; the least perplexing one is \
       kept. 0: none. Needs --spec-type none.
       """)
   var cautiousTrials = 0
-  @Option(help: "Entropy, in nats, up to which there is one continuation.")
+  @Option(parsing: .unconditional, help: "Entropy, in nats, up to which there is one continuation.")
   var cautiousLow: Float = 0.01
-  @Option(help: "Entropy, in nats, from which there are all.")
+  @Option(parsing: .unconditional, help: "Entropy, in nats, from which there are all.")
   var cautiousHigh: Float = 1.5
 
   func validate() throws {

@@ -19,27 +19,37 @@ struct CollaborationOptions: ParsableArguments {
       """)
   var collaboration: CollaborationParameters.Method?
 
-  @Option(help: "Bits of mean entropy from which the target model writes; inf: never.")
+  @Option(
+    parsing: .unconditional,
+    help: "Bits of mean entropy from which the target model writes; inf: never.")
   var entropyThreshold: Float?
-  @Option(help: "Bits below the threshold from which the draft model writes again.")
+  @Option(
+    parsing: .unconditional,
+    help: "Bits below the threshold from which the draft model writes again.")
   var entropyHysteresis: Float?
-  @Option(help: "Tokens that the mean entropy is of.")
+  @Option(parsing: .unconditional, help: "Tokens that the mean entropy is of.")
   var entropyWindow: Int?
-  @Option(help: "Tokens that the draft model writes at least at a time.")
+  @Option(parsing: .unconditional, help: "Tokens that the draft model writes at least at a time.")
   var draftStay: Int?
-  @Option(help: "Tokens that the target model writes at least at a time.")
+  @Option(parsing: .unconditional, help: "Tokens that the target model writes at least at a time.")
   var targetStay: Int?
 
-  @Option(help: "leading: tokens of each led sentence that the target model writes.")
+  @Option(
+    parsing: .unconditional,
+    help: "leading: tokens of each led sentence that the target model writes.")
   var leadingTokens: Int?
-  @Option(help: "leading: probability that a sentence is led.")
+  @Option(parsing: .unconditional, help: "leading: probability that a sentence is led.")
   var leadProbability: Float?
-  @Option(help: "leading: sentences at the beginning that are led in any case.")
+  @Option(
+    parsing: .unconditional, help: "leading: sentences at the beginning that are led in any case.")
   var ledSentences: Int?
 
-  @Option(help: "contrastive: least share of the target's largest probability.")
+  @Option(
+    parsing: .unconditional, help: "contrastive: least share of the target's largest probability.")
   var plausibility: Float?
-  @Option(help: "contrastive: 1 is the target model alone, more goes away from the draft model.")
+  @Option(
+    parsing: .unconditional,
+    help: "contrastive: 1 is the target model alone, more goes away from the draft model.")
   var contrast: Float?
   @Option(parsing: .unconditional, help: "proxy: weight of what tuning changed.")
   var tuningStrength: Float?
@@ -48,7 +58,7 @@ struct CollaborationOptions: ParsableArguments {
 
   @Option(help: "contrastive, proxy, oracle: always, probability or gap of the draft model.")
   var intervention: CollaborationParameters.Intervention?
-  @Option(help: "The target model comes in strictly below it.")
+  @Option(parsing: .unconditional, help: "The target model comes in strictly below it.")
   var interventionThreshold: Float?
 
   /// The parameters, `method` where none is named.

@@ -120,8 +120,7 @@ private func mirostat(tau: Float = 1.5, eta: Float = 0.2, seed: UInt64 = 0) -> S
     #expect(accepted > 1000)
   }
 
-  /// A draft model with the target's own logits and noise drafts what the target will say, as its
-  /// state is taken back where the truth leaves the chain.
+  /// A draft model with the target's own logits and noise drafts what the target will say.
   @Test func aDrafterFollowsTheState() throws {
     let model = ToyModel(vocabularyCount: 5, memory: 3, seed: 3)
     var configuration = model.configuration(seed: 5, tokenLimit: 60)
@@ -153,6 +152,41 @@ private func mirostat(tau: Float = 1.5, eta: Float = 0.2, seed: UInt64 = 0) -> S
     }
     #expect(drafted > 50)
     #expect(wrong <= 4, "\(wrong) of \(drafted), those behind the end included")
+  }
+
+  /// Where the truth leaves the chain the state is that of before: the drafts are those of a drafter
+  /// that never went astray.
+  @Test func aDrafterTakesItsStateBack() throws {
+    for seed in 0..<30 as Range<UInt64> {
+      let model = ToyModel(vocabularyCount: 5, memory: 3, seed: seed)
+      func drafter(_ truth: [TokenID]) throws -> DrafterSession {
+        var drafter = try DrafterSession(
+          DrafterSession.Configuration(
+            truth: truth, sampling: mirostat(tau: 0.8, eta: 1, seed: seed), contextLength: 4096,
+            vocabularyCount: 5))
+        drafter.window = 4
+        return drafter
+      }
+      func draft(_ drafter: inout DrafterSession) -> [TokenID] {
+        var chain: [TokenID] = []
+        while let forward = drafter.nextForward(limit: 64) {
+          let row = model.row((drafter.truth + chain)[...])
+          let update = drafter.conclude(forward, logits: row.span, top: Span())
+          chain += update.nodes.map(\.token)
+        }
+        return chain
+      }
+      let prompt: [TokenID] = [1, 0, 2]
+      var astray = try drafter(prompt)
+      let chain = draft(&astray)
+      try #require(chain.count == 4)
+      let other = TokenID((chain[0].rawValue + 1) % 5)
+      let reception = astray.receive(
+        TruthUpdate(fromPosition: 3, tokens: [other], nodeIDs: [NodeID.none]))
+      #expect(reception == .diverged(position: 3))
+      var fresh = try drafter(prompt + [other])
+      #expect(draft(&astray) == draft(&fresh), "seed \(seed)")
+    }
   }
 
   private func first(of update: DraftUpdate) -> TokenID? { update.nodes.first?.token }
