@@ -10,7 +10,7 @@ struct BenchCommand: ParsableCommand {
     commandName: "bench", abstract: "Measure speed on this machine.",
     subcommands: [
       EngineBenchCommand.self, KernelBenchCommand.self, DecodeBenchCommand.self,
-      MemoryBenchCommand.self,
+      CollaborateBenchCommand.self, MemoryBenchCommand.self,
     ])
 }
 

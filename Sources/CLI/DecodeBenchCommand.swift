@@ -64,7 +64,8 @@ struct DecodeBenchCommand: ParsableCommand {
         drafts: try DraftMethods(
           parsing: String(name).replacing("+", with: ","), hasDraftModel: draftEngine != nil))
     }
-    let all = try loadPrompts(template: try ChatTemplate(file: file), tokenizer: tokenizer)
+    let all = try PromptFile.load(
+      prompts, template: try ChatTemplate(file: file), tokenizer: tokenizer)
     let benchmark = try DecodeBenchmark(engine: engine, draftEngine: draftEngine)
     let rows = try benchmark.run(
       all, methods: chosen, sampling: try sampling.parameters(),
@@ -82,35 +83,6 @@ struct DecodeBenchCommand: ParsableCommand {
     case .json: try printJSON(report)
     case .table: FileHandleStream.standardOutput.write(report.table)
     }
-  }
-
-  private func loadPrompts(
-    template: ChatTemplate, tokenizer: BytePairTokenizer
-  ) throws -> [DecodeBenchmark.Prompt] {
-    struct Line: Decodable {
-      let id: Int?
-      let category: String?
-      let turns: [String]
-    }
-    let text: String
-    do { text = try String(contentsOf: URL(filePath: prompts), encoding: .utf8) } catch {
-      throw CommandFailure(description: "\(prompts): \(error.localizedDescription)")
-    }
-    var all: [DecodeBenchmark.Prompt] = []
-    for (number, line) in text.split(separator: "\n").enumerated() {
-      guard let parsed = try? JSONDecoder().decode(Line.self, from: Data(line.utf8)),
-        let turn = parsed.turns.first
-      else {
-        throw CommandFailure(
-          description: "\(prompts), line \(number + 1): expected an object with \"turns\"")
-      }
-      let tokens = try template.encode(
-        [ChatMessage(role: "user", content: turn)], tokenizer: tokenizer)
-      all.append(
-        DecodeBenchmark.Prompt(
-          id: parsed.id ?? number + 1, category: parsed.category ?? "none", tokens: tokens))
-    }
-    return all
   }
 }
 

@@ -13,6 +13,12 @@ struct RunCommand: ParsableCommand {
 
   @OptionGroup var model: ModelOptions
   @OptionGroup var sampling: SamplingOptions
+  @OptionGroup var choice: ChoiceOptions
+  @OptionGroup var collaboration: CollaborationOptions
+
+  @Option(
+    help: "exact: the target model's own text; collaborative: one of two models in turns.")
+  var mode = RunMode.exact
 
   @Option(
     name: [.customLong("md", withSingleDash: true), .customLong("model-draft")],
@@ -49,12 +55,17 @@ struct RunCommand: ParsableCommand {
     guard (1...128).contains(specTreeNodes) else {
       throw ValidationError("--spec-tree-nodes \(specTreeNodes): expected 1 to 128")
     }
+    try validateMode()
   }
 
   func run() throws {
     let file = try ModelLoading.file(model.model)
     let tokenizer = try BytePairTokenizer(file: file)
     let tokens = try promptTokens(file: file, tokenizer: tokenizer)
+    if mode == .collaborative {
+      try collaborate(prompt: tokens, file: file, tokenizer: tokenizer)
+      return
+    }
     let methods = try DraftMethods(parsing: specType, hasDraftModel: draftModel != nil)
     let engine = try ModelLoading.engine(model, file: file)
     let draftEngine =
@@ -62,15 +73,18 @@ struct RunCommand: ParsableCommand {
       ? try draftModel.map {
         try ModelLoading.draftEngine($0, tokenizer: tokenizer, target: engine, options: model)
       } : nil
-    let generator = try LocalGenerator(
-      engine: engine, draftEngine: draftEngine,
-      methods: methods, nodeLimit: specTreeNodes)
     var configuration = VerifierSession.Configuration(
-      prompt: tokens, sampling: try sampling.parameters(), contextLength: engine.contextLength,
+      prompt: tokens, sampling: try samplingParameters(), contextLength: engine.contextLength,
       vocabularyCount: engine.model.shape.vocabularyCount)
     configuration.tokenLimit = tokenLimit < 0 ? nil : tokenLimit
     configuration.stopTokens = tokenizer.endOfGeneration
     configuration.ignoresEndOfSequence = ignoreEos
+    guard choice.cautiousTrials == 0 else {
+      return try runCautiously(configuration, engine: engine, tokenizer: tokenizer)
+    }
+    let generator = try LocalGenerator(
+      engine: engine, draftEngine: draftEngine,
+      methods: methods, nodeLimit: specTreeNodes)
     var detokenizer = StreamingDetokenizer(tokenizer: tokenizer, after: tokens)
     var text = ""
     let result = try generator.generate(configuration) { newTokens in
@@ -82,6 +96,17 @@ struct RunCommand: ParsableCommand {
     text += rest
     let report = RunReport(
       text: text, result: result, promptCount: tokens.count, seed: configuration.sampling.seed)
+    try show(report, rest: rest)
+  }
+
+  func samplingParameters() throws -> SamplingParameters {
+    var parameters = try sampling.parameters()
+    choice.apply(to: &parameters)
+    return parameters
+  }
+
+  /// Ends the output: `rest` is what the text still lacks.
+  func show(_ report: RunReport, rest: String) throws {
     if json {
       try printJSON(report)
     } else {
@@ -109,22 +134,36 @@ struct RunReport: Encodable {
   let finishReason: String
   let seed: UInt64
   let timings: RunTimings
-  let speculation: RunSpeculation
+  /// Absent where nothing could be drafted.
+  let speculation: RunSpeculation?
+  /// Absent where the text is the target model's own.
+  let collaboration: RunCollaboration?
+  /// Absent without the cautious choice.
+  let caution: RunCaution?
 
-  init(text: String, result: LocalGenerator.Result, promptCount: Int, seed: UInt64) {
+  init(
+    text: String, result: LocalGenerator.Result, promptCount: Int, seed: UInt64,
+    collaboration: RunCollaboration? = nil, caution: RunCaution? = nil
+  ) {
+    self.collaboration = collaboration
+    self.caution = caution
     self.text = text
     self.seed = seed
     tokens = result.tokens.map(\.rawValue)
     finishReason = result.finishReason.rawValue
     timings = RunTimings(result: result, promptCount: promptCount)
-    speculation = RunSpeculation(statistics: result.statistics)
+    let isPlain = collaboration == nil && caution == nil
+    speculation = isPlain ? RunSpeculation(statistics: result.statistics) : nil
   }
 
   var summary: String {
+    let speed = "\(tokens.count) tokens, \(rounded(timings.predictedPerSecond)) tokens/s"
+    if let collaboration { return "\(speed), \(collaboration.summary)" }
+    if let caution { return "\(speed), \(caution.summary)" }
+    guard let speculation else { return speed }
     let perStep = speculation.tokensPerStep
     let accepted = speculation.acceptanceRate.map { ", \(rounded($0 * 100))% of drafts accepted" }
-    return "\(tokens.count) tokens, \(rounded(timings.predictedPerSecond)) tokens/s, "
-      + "\(rounded(perStep)) tokens per verifier step\(accepted ?? "")"
+    return "\(speed), \(rounded(perStep)) tokens per verifier step\(accepted ?? "")"
   }
 }
 

@@ -19,6 +19,20 @@ package struct SamplingParameters: Sendable, Equatable {
   package var presencePenalty: Float = 0
   /// Added to the logits; -infinity bans a token. Sorted by token, no duplicates.
   package var logitBias: [LogitBias] = []
+  /// Mirostat 2: bits of surprise that a token has on average; 0 switches it off. Takes the place of
+  /// ``topK``, ``topP`` and ``minP``.
+  package var mirostatTau: Float = 0
+  /// Mirostat 2: how fast it corrects itself.
+  package var mirostatEta: Float = 0.1
+  /// Cautious choice: most continuations tried where the entropy is high; 0 switches it off. Not
+  /// possible together with drafts.
+  package var cautiousTrials: Int = 0
+  /// Cautious choice: entropy, in nats, up to which there is one continuation.
+  package var cautiousLow: Float = 0.01
+  /// Cautious choice: entropy, in nats, from which there are all.
+  package var cautiousHigh: Float = 1.5
+  /// Cautious choice: most tokens of a continuation.
+  package var cautiousLength: Int = 32
   /// Key of the session's noise.
   package var seed: UInt64 = 0
 

@@ -8,11 +8,15 @@ package import InferenceTypes
 /// token. At temperature 0 the largest logit wins and nothing is truncated. NaN counts as
 /// -infinity; where every logit is -infinity the choice is token 0.
 ///
+/// With Mirostat the choices before count too: every emitted token is to be chosen once, in order.
+///
 /// - SeeAlso: Daliri, Musco and Suresh 2024, arXiv:2408.07978, for the shared noise.
 package struct TokenChooser: Sendable {
   package let parameters: SamplingParameters
   package let noise: GumbelNoise
   package let vocabularyCount: Int
+  /// `nil` where Mirostat is off. Settable, for who takes choices back.
+  package var mirostat: MirostatState?
   let inverseTemperature: Double
   let keptCount: Int
   var adjusted: [Float] = []
@@ -33,6 +37,7 @@ package struct TokenChooser: Sendable {
     self.parameters = parameters
     self.vocabularyCount = vocabularyCount
     noise = GumbelNoise(seed: parameters.seed)
+    mirostat = parameters.usesMirostat ? MirostatState(parameters) : nil
     inverseTemperature = 1 / Double(parameters.temperature)
     keptCount = parameters.topK < vocabularyCount ? parameters.topK : 0
     if parameters.adjustsLogits { adjusted = [Float](repeating: 0, count: vocabularyCount) }
@@ -66,6 +71,63 @@ package struct TokenChooser: Sendable {
     return token
   }
 
+  /// The law that ``choose(logits:top:recent:position:)`` samples from. Mirostat is not heeded.
+  ///
+  /// - Shape: `logits`: `[vocabulary]`.
+  /// - Parameters:
+  ///   - logits: the target's row, before any processing.
+  ///   - recent: the context, oldest token first; only the last ``historyLength`` are read.
+  /// - Returns: the tokens that are left and their probabilities; token 0 where none has a logit.
+  /// - Complexity: O(vocabulary) with top-k, O(vocabulary · log vocabulary) without.
+  package mutating func law(logits: Span<Float>, recent: Span<TokenID>) -> TokenLaw {
+    precondition(
+      logits.count == vocabularyCount, "\(logits.count) logits of \(vocabularyCount)")
+    guard parameters.adjustsLogits else { return adjustedLaw(logits) }
+    var row: [Float] = []
+    swap(&row, &adjusted)
+    adjust(logits, recent: recent, into: &row)
+    let law = adjustedLaw(row.span)
+    swap(&row, &adjusted)
+    return law
+  }
+
+  private mutating func adjustedLaw(_ logits: Span<Float>) -> TokenLaw {
+    let largest = argmax(logits)
+    guard parameters.temperature > 0, largest.logit > -.infinity else {
+      return TokenLaw(tokens: [largest.token], shares: [1])
+    }
+    sorted.removeAll(keepingCapacity: true)
+    if keptCount > 0 {
+      selectLargest(logits)
+    } else {
+      for index in logits.indices where logits[index] > -.infinity {
+        sorted.append(
+          TokenLogit(token: TokenID(UInt32(truncatingIfNeeded: index)), logit: logits[index]))
+      }
+      sorted.sort { $0.logit > $1.logit || ($0.logit == $1.logit && $0.token < $1.token) }
+    }
+    var search = PerturbedMaximum(
+      noise: noise, position: 0, inverseTemperature: inverseTemperature)
+    search.truncate(maximum: largest.logit, minimumShare: 0)
+    // Sums in the same order as those of the choice.
+    let total =
+      keptCount > 0 ? sorted.reduce(0) { $0 + search.share($1.logit) } : search.mass(logits)
+    let limit = parameters.topP < 1 ? total * Double(parameters.topP) : .infinity
+    var tokens: [TokenID] = []
+    var shares: [Double] = []
+    var mass = 0.0
+    for entry in sorted {
+      let share = search.share(entry.logit)
+      if share >= Double(parameters.minP) {
+        tokens.append(entry.token)
+        shares.append(share)
+      }
+      mass += share
+      if mass >= limit { break }
+    }
+    return TokenLaw(tokens: tokens, shares: shares)
+  }
+
   private mutating func chooseAdjusted(
     logits: Span<Float>, top: Span<TokenLogit>, position: Int
   ) -> TokenID {
@@ -75,7 +137,9 @@ package struct TokenChooser: Sendable {
     }
     var search = PerturbedMaximum(
       noise: noise, position: position, inverseTemperature: inverseTemperature)
-    if keptCount == 0 && parameters.topP == 1 {
+    if let state = mirostat {
+      mirostat = chooseByMirostat(logits, state, &search)
+    } else if keptCount == 0 && parameters.topP == 1 {
       if parameters.minP > 0 {
         search.truncate(
           maximum: top.count > 0 ? top[0].logit : argmax(logits).logit,
@@ -97,6 +161,26 @@ package struct TokenChooser: Sendable {
       chooseFromSorted(&search)
     }
     return search.token
+  }
+
+  /// The maximum of the tokens that are not too surprising; returns the state that follows.
+  private func chooseByMirostat(
+    _ logits: Span<Float>, _ state: MirostatState, _ search: inout PerturbedMaximum
+  ) -> MirostatState {
+    let largest = argmax(logits)
+    guard largest.logit > -.infinity else { return state }
+    search.truncate(maximum: largest.logit, minimumShare: 0)
+    let minimumShare = state.minimumShare(mass: search.mass(logits))
+    search.truncate(maximum: largest.logit, minimumShare: minimumShare)
+    search.scan(logits)
+    var mass = 0.0
+    for index in logits.indices {
+      let share = search.share(logits[index])
+      if share >= minimumShare { mass += share }
+    }
+    var next = state
+    next.observe(share: search.share(logits[Int(search.token.rawValue)]), mass: mass)
+    return next
   }
 
   /// Top-p and min-p over `sorted`, then the maximum of the survivors.

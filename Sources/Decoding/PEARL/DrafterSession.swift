@@ -83,6 +83,9 @@ package struct DrafterSession: Sendable {
   private var lastID: UInt32 = 0
   private var scale = CouplingScale()
   private var evidence: [Evidence] = []
+  /// Mirostat's state before the choice for each position of the chain: truth that leaves it goes
+  /// on from there, which costs hits at most.
+  private var mirostatStates: [(position: Int, state: MirostatState)] = []
   /// Positions whose tokens the draft model holds.
   private var cachedCount = 0
   /// Positions of the running forward pass; those from `inFlightValid` on left the truth since.
@@ -97,6 +100,9 @@ package struct DrafterSession: Sendable {
   package init(_ configuration: Configuration) throws(DecodingError) {
     chooser = try TokenChooser(
       parameters: configuration.sampling, vocabularyCount: configuration.vocabularyCount)
+    guard !configuration.sampling.isCautious else {
+      throw .notPossible(choice: "cautiousTrials", with: "drafts")
+    }
     try SamplingParameters.check("window", configuration.window, 1...1024)
     try SamplingParameters.check("width", configuration.width, 1...16)
     truth = configuration.truth
@@ -143,6 +149,7 @@ package struct DrafterSession: Sendable {
     if let divergence {
       cachedCount = min(cachedCount, divergence)
       inFlightValid = min(inFlightValid, divergence)
+      takeBackMirostat(to: divergence)
     }
     if root != -1 { keepSubtree(of: root) }
     guard let divergence else { return .followed(keptCount: sent.count) }
@@ -190,6 +197,7 @@ package struct DrafterSession: Sendable {
       return DraftUpdate(anchor: truth.count, nodes: [])
     }
     let recent = (max(0, count - chooser.historyLength)..<count).map(token(at:))
+    rememberMirostat(at: count)
     let choice = chooser.choose(
       logits: logits, top: top, recent: recent.span, position: count)
     let guesses = rank(
@@ -291,6 +299,18 @@ package struct DrafterSession: Sendable {
     sent.append(Sent(id: id, parent: parent, token: token))
     return DraftNode(
       id: id, parent: parent < 0 ? .none : sent[parent].id, token: token, score: min(0, score))
+  }
+
+  private mutating func rememberMirostat(at position: Int) {
+    guard let state = chooser.mirostat else { return }
+    mirostatStates.removeAll { $0.position < truth.count || $0.position >= position }
+    mirostatStates.append((position, state))
+  }
+
+  private mutating func takeBackMirostat(to position: Int) {
+    guard let kept = mirostatStates.first(where: { $0.position >= position }) else { return }
+    chooser.mirostat = kept.state
+    mirostatStates.removeAll { $0.position >= position }
   }
 
   private mutating func learn(_ token: TokenID, at position: Int) {

@@ -17,6 +17,8 @@ package struct VerifierSession: Sendable {
     package var prompt: [TokenID]
     /// Tokens that an earlier session decided after the prompt; they count towards the limit.
     package var decided: [TokenID] = []
+    /// ``VerifierSession/mirostatLimit`` after `decided`; needed where Mirostat goes on.
+    package var mirostatLimit: Double?
     package var sampling: SamplingParameters
     /// Upper bound of new tokens; `nil` goes on to the end of the context.
     package var tokenLimit: Int?
@@ -61,6 +63,8 @@ package struct VerifierSession: Sendable {
   private let lengthMax: Int
 
   package var generatedCount: Int { truth.count - promptCount }
+  /// What a session that takes over needs of Mirostat; `nil` where it is off.
+  package var mirostatLimit: Double? { chooser.mirostat?.limit }
   /// Drafts that wait below the truth.
   package var pendingCount: Int { pending.count }
 
@@ -69,6 +73,16 @@ package struct VerifierSession: Sendable {
   package init(_ configuration: Configuration) throws(DecodingError) {
     chooser = try TokenChooser(
       parameters: configuration.sampling, vocabularyCount: configuration.vocabularyCount)
+    guard !configuration.sampling.isCautious else {
+      throw .notPossible(choice: "cautiousTrials", with: "drafts")
+    }
+    if configuration.sampling.usesMirostat {
+      guard configuration.decided.isEmpty || configuration.mirostatLimit != nil else {
+        throw .missingMirostatLimit(decidedCount: configuration.decided.count)
+      }
+      chooser.mirostat = MirostatState(
+        configuration.sampling, limit: configuration.mirostatLimit)
+    }
     try SamplingParameters.check("pendingNodeMax", configuration.pendingNodeMax, 0...1 << 20)
     try SamplingParameters.check("tokenLimit", configuration.tokenLimit ?? 0, 0...Int.max)
     let prompt = configuration.prompt
