@@ -5,6 +5,7 @@ import Engine
 import GGUF
 import InferenceTypes
 import Tokenizer
+import Wire
 
 /// `slipstream run`: one process, no network.
 struct RunCommand: ParsableCommand {
@@ -32,6 +33,11 @@ struct RunCommand: ParsableCommand {
 
   @Option(help: "Most nodes of one verification.")
   var specTreeNodes = 32
+
+  // One command is not asked to leave traces of its prompt, and should be as fast as the last time.
+  @Option(
+    help: "What local drafts learn is kept here for later runs: a folder, a file, or none.")
+  var draftStore = "none"
 
   @Flag(help: "Take the prompt as it is, without the chat template.")
   var raw = false
@@ -62,9 +68,12 @@ struct RunCommand: ParsableCommand {
       ? try draftModel.map {
         try ModelLoading.draftEngine($0, tokenizer: tokenizer, target: engine, options: model)
       } : nil
+    var store = RunStore(
+      draftStore, methods: methods, file: file, tokenizer: tokenizer,
+      vocabularyCount: engine.model.shape.vocabularyCount)
     let generator = try LocalGenerator(
       engine: engine, draftEngine: draftEngine,
-      methods: methods, nodeLimit: specTreeNodes)
+      methods: methods, nodeLimit: specTreeNodes, sources: store?.sources)
     var configuration = VerifierSession.Configuration(
       prompt: tokens, sampling: try sampling.parameters(), contextLength: engine.contextLength,
       vocabularyCount: engine.model.shape.vocabularyCount)
@@ -88,6 +97,7 @@ struct RunCommand: ParsableCommand {
       FileHandleStream.standardOutput.write(rest + "\n")
       printError(report.summary)
     }
+    store?.save(generator.sources)
   }
 
   private func promptTokens(file: GGUFFile, tokenizer: BytePairTokenizer) throws -> [TokenID] {
@@ -99,6 +109,41 @@ struct RunCommand: ParsableCommand {
     }
     let template = try ChatTemplate(file: file)
     return try template.encode([ChatMessage(role: "user", content: prompt)], tokenizer: tokenizer)
+  }
+}
+
+/// The draft store of one run.
+private struct RunStore {
+  private let file: DraftStoreFile
+  private var shelf: SourceShelf
+
+  /// - Returns: `nil` where nothing is kept.
+  init?(
+    _ argument: String, methods: DraftMethods, file: GGUFFile, tokenizer: BytePairTokenizer,
+    vocabularyCount: Int
+  ) {
+    let stamp = StoreStamp(
+      modelFingerprint: file.fingerprint, tokenizerFingerprint: tokenizer.fingerprint,
+      vocabularyCount: vocabularyCount)
+    guard methods.usesSources, let model = Fingerprint(bytes: stamp.modelFingerprint),
+      let path = DraftStorePlace(argument: argument).path(model: model, role: "run")
+    else { return nil }
+    shelf = SourceShelf(isolation: .shared, vocabularyCount: vocabularyCount) {
+      methods.makeSources(vocabularyCount: vocabularyCount)
+    }
+    self.file = DraftStoreFile(path: path, stamp: stamp) { notice in
+      printError("warning: draft store \(path): \(notice)")
+    }
+    self.file.load(into: &shelf)
+  }
+
+  var sources: LocalSources {
+    mutating get { shelf.use(nil) { $0 } }
+  }
+
+  mutating func save(_ sources: LocalSources) {
+    shelf.use(nil) { $0 = sources }
+    file.save(shelf)
   }
 }
 

@@ -30,7 +30,7 @@ struct RunningCluster {
       "verifier",
       [
         "verifier", "-m", model, "--router", workers, "--spec-type", specType, "--slots",
-        "\(slots)", "--lifeline",
+        "\(slots)", "--draft-store", "none", "--lifeline",
       ] + options)
     _ = try await verifier.line()
   }
@@ -41,7 +41,7 @@ struct RunningCluster {
       "drafter",
       [
         "drafter", "-m", model ?? self.model, "--router", workers, "--spec-type", specType,
-        "--lifeline",
+        "--draft-store", "none", "--lifeline",
       ])
     _ = try await drafter.line()
     return drafter

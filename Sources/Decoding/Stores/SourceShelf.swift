@@ -71,14 +71,18 @@ package struct SourceShelf: Sendable {
 
   /// What was learned, the latest user's first.
   package func sections() -> [StoreSection] {
-    books.indices.sorted { isOlder($1, $0) }.flatMap { index in
-      books[index].sources.sections(owner: books[index].owner, vocabularyCount: vocabularyCount)
-        + kept.filter { $0.owner == books[index].owner }
-    } + kept.filter { section in
-      // A forgotten tenant is forgotten as a whole.
+    var sections: [StoreSection] = []
+    for index in books.indices.sorted(by: { isOlder($1, $0) }) {
+      let book = books[index]
+      sections += book.sources.sections(owner: book.owner, vocabularyCount: vocabularyCount)
+      sections += kept.filter { $0.owner == book.owner }
+    }
+    // A forgotten tenant is forgotten as a whole.
+    sections += kept.filter { section in
       (isolation == .shared || section.owner == nil)
         && !books.contains { $0.owner == section.owner }
     }
+    return sections
   }
 
   /// Fills an empty shelf with what a file holds. Sections that are of no use here (of other

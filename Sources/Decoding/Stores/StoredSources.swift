@@ -186,10 +186,12 @@ extension TrigramStore: StoredSource {
         let weight = try reader.float(
           in: Float.leastNormalMagnitude...Self.weightMax, "the weight of a successor")
         successors[index] = Successor(token: token, weight: weight)
+        guard index > start else { continue }
         // Heaviest first, the smaller token first among equals.
-        guard index == start || (weight, successors[index - 1].token)
-          < (successors[index - 1].weight, token)
-        else { throw .notInOrder(field: "the successors of a pair") }
+        let before = successors[index - 1]
+        guard (weight, before.token) < (before.weight, token) else {
+          throw .notInOrder(field: "the successors of a pair")
+        }
       }
     }
   }
