@@ -1,5 +1,7 @@
+import Cluster
 import Foundation
 import HTTPAPI
+import InferenceTypes
 import TestSupport
 import Testing
 
@@ -50,15 +52,18 @@ extension IntegrationTests {
       let drafter =
         onDrafter
         ? try await cluster.startDrafter(specType: "recycle", options: isolation) : nil
-      var accepted: [String: [Int]] = [:]
-      for client in ["ann", "ann", "ann", "bob", "bob", "bob"] {
+      func accepted(by client: String) async throws -> Int {
         let result = try await cluster.complete(request, apiKey: client)
         #expect(result.tokens == reference)
-        accepted[client, default: []].append(result.summary.acceptedTokenCount)
+        return result.summary.acceptedTokenCount
       }
-      for counts in accepted.values { #expect(counts[2] > counts[0] + 5, "\(accepted)") }
-      let (ann, bob) = (accepted["ann", default: []], accepted["bob", default: []])
-      #expect(bob[0] + 5 < ann[2], "\(accepted)")
+      // How soon drafts are worth their cost depends on what else the machine does.
+      var counts: [Int] = []
+      while counts.last ?? 0 < 16, counts.count < 20 {
+        counts.append(try await accepted(by: "ann"))
+      }
+      #expect(counts.last ?? 0 >= 16, "\(counts)")
+      #expect(try await accepted(by: "bob") < 8, "\(counts)")
       #expect(try await cluster.verifier.stop() == 0)
       if let drafter { #expect(try await drafter.stop() == 0) }
     }
