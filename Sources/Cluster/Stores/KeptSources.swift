@@ -1,13 +1,13 @@
-import Decoding
-import InferenceTypes
-import Logging
+package import Decoding
+package import InferenceTypes
+package import Logging
 import Synchronization
 import Transport
 import Wire
 
 /// The draft sources of a worker, on the thread that uses them, and the file that they come from
 /// and go to.
-struct KeptSources {
+package struct KeptSources {
   private var shelf: SourceShelf
   private let saver: DraftStoreSaver?
   private let saveInterval: Duration
@@ -16,7 +16,7 @@ struct KeptSources {
   private var nextSave: ContinuousClock.Instant
 
   /// Reads the file, where there is one. Methods without sources keep none.
-  init(
+  package init(
     _ settings: DraftStoreSettings, methods: DraftMethods, identity: WorkerIdentity, logger: Logger
   ) {
     let vocabularyCount = identity.vocabularyCount
@@ -47,7 +47,7 @@ struct KeptSources {
   }
 
   /// Lends the sources for a tenant's texts.
-  mutating func use<Result, Failure: Error>(
+  package mutating func use<Result, Failure: Error>(
     _ tenant: TenantID?, _ body: (inout LocalSources) throws(Failure) -> Result
   ) throws(Failure) -> Result {
     try shelf.use(tenant, body)
@@ -55,15 +55,20 @@ struct KeptSources {
 
   /// Hands what was learned to the thread that saves, where it is time. What is handed over is a
   /// value: the next change copies what it changes, some megabytes, once for each save.
-  mutating func saveIfDue() {
-    guard let saver, shelf.revision != savedRevision, clock.now >= nextSave else { return }
+  ///
+  /// - Returns: whether it was handed over.
+  @discardableResult
+  package mutating func saveIfDue() -> Bool {
+    guard let saver, shelf.revision != savedRevision, clock.now >= nextSave else { return false }
     nextSave = clock.now + saveInterval
     // A disk that takes that long gets the next one.
-    if saver.offer(shelf) { savedRevision = shelf.revision }
+    guard saver.offer(shelf) else { return false }
+    savedRevision = shelf.revision
+    return true
   }
 
   /// Saves what is not saved yet, and waits until that is done.
-  func finish() { saver?.finish(with: shelf.revision == savedRevision ? nil : shelf) }
+  package func finish() { saver?.finish(with: shelf.revision == savedRevision ? nil : shelf) }
 }
 
 /// The thread that writes draft stores: encoding takes tens of milliseconds, a disk longer.
