@@ -27,7 +27,8 @@ extension HitRateTable {
       guard cell >= next else { throw .notInOrder(field: "the tried cells") }
       next = cell + 1
       hits[cell] = try reader.float(in: 0...Self.cellTrialsMax, "the hits of a cell")
-      trials[cell] = try reader.float(in: hits[cell]...Self.cellTrialsMax, "the trials of a cell")
+      trials[cell] = try reader.float(
+        in: max(hits[cell], .leastNonzeroMagnitude)...Self.cellTrialsMax, "the trials of a cell")
     }
   }
 }

@@ -97,6 +97,9 @@ import Testing
             continue
           }
           taken += 1
+          // Nothing was taken that would not be written: no token beyond the vocabulary, say.
+          let written = sources.sections(owner: nil, vocabularyCount: 12)
+          #expect(written.contains(changed), "kind \(section.kind), byte \(index)")
           let replay = try Replay(model, configuration, sources: &sources, costs: freeOfCost)
           #expect(replay.tokens == plain, "kind \(section.kind), byte \(index)")
         }
