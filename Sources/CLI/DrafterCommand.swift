@@ -11,6 +11,7 @@ struct DrafterCommand: AsyncParsableCommand {
 
   @OptionGroup var daemon: DaemonOptions
   @OptionGroup var model: ModelOptions
+  @OptionGroup var stores: DraftStoreOptions
 
   @Option(help: "Where the router takes workers.")
   var router = "tcp://127.0.0.1:7070"
@@ -56,6 +57,7 @@ struct DrafterCommand: AsyncParsableCommand {
     configuration.threadCount = model.threads
     configuration.keyValueMemoryBytes = model.kvMemory?.bytes
     configuration.cacheTypes = loaded.map { model.cacheTypes(backend: $0.backend) }
+    configuration.stores = stores.settings(model: identity.modelFingerprint, role: "drafter")
     let context = try ZeroMQContext()
     let worker = DrafterWorker(
       configuration: configuration, model: loaded, context: context, logger: logger)

@@ -5,6 +5,7 @@ import Engine
 import GGUF
 import InferenceTypes
 import Tokenizer
+import Wire
 
 /// `slipstream run`: one process, no network.
 struct RunCommand: ParsableCommand {
@@ -38,6 +39,11 @@ struct RunCommand: ParsableCommand {
 
   @Option(help: "Most nodes of one verification.")
   var specTreeNodes = 32
+
+  // One command is not asked to leave traces of its prompt, and should be as fast as the last time.
+  @Option(
+    help: "What local drafts learn is kept here for later runs: a folder, a file, or none.")
+  var draftStore = "none"
 
   @Flag(help: "Take the prompt as it is, without the chat template.")
   var raw = false
@@ -82,9 +88,12 @@ struct RunCommand: ParsableCommand {
     guard choice.cautiousTrials == 0 else {
       return try runCautiously(configuration, engine: engine, tokenizer: tokenizer)
     }
+    var store = RunStore(
+      draftStore, methods: methods, file: file, tokenizer: tokenizer,
+      vocabularyCount: engine.model.shape.vocabularyCount)
     let generator = try LocalGenerator(
       engine: engine, draftEngine: draftEngine,
-      methods: methods, nodeLimit: specTreeNodes)
+      methods: methods, nodeLimit: specTreeNodes, sources: store?.sources)
     var detokenizer = StreamingDetokenizer(tokenizer: tokenizer, after: tokens)
     var text = ""
     let result = try generator.generate(configuration) { newTokens in
@@ -97,6 +106,7 @@ struct RunCommand: ParsableCommand {
     let report = RunReport(
       text: text, result: result, promptCount: tokens.count, seed: configuration.sampling.seed)
     try show(report, rest: rest)
+    store?.save(generator.sources)
   }
 
   func samplingParameters() throws -> SamplingParameters {
@@ -124,6 +134,41 @@ struct RunCommand: ParsableCommand {
     }
     let template = try ChatTemplate(file: file)
     return try template.encode([ChatMessage(role: "user", content: prompt)], tokenizer: tokenizer)
+  }
+}
+
+/// The draft store of one run.
+private struct RunStore {
+  private let file: DraftStoreFile
+  private var shelf: SourceShelf
+
+  /// - Returns: `nil` where nothing is kept.
+  init?(
+    _ argument: String, methods: DraftMethods, file: GGUFFile, tokenizer: BytePairTokenizer,
+    vocabularyCount: Int
+  ) {
+    let stamp = StoreStamp(
+      modelFingerprint: file.fingerprint, tokenizerFingerprint: tokenizer.fingerprint,
+      vocabularyCount: vocabularyCount)
+    guard methods.usesSources, let model = Fingerprint(bytes: stamp.modelFingerprint),
+      let path = DraftStorePlace(argument: argument).path(model: model, role: "run")
+    else { return nil }
+    shelf = SourceShelf(isolation: .shared, vocabularyCount: vocabularyCount) {
+      methods.makeSources(vocabularyCount: vocabularyCount)
+    }
+    self.file = DraftStoreFile(path: path, stamp: stamp) { notice in
+      printError("warning: draft store \(path): \(notice)")
+    }
+    self.file.load(into: &shelf)
+  }
+
+  var sources: LocalSources {
+    mutating get { shelf.use(nil) { $0 } }
+  }
+
+  mutating func save(_ sources: LocalSources) {
+    shelf.use(nil) { $0 = sources }
+    file.save(shelf)
   }
 }
 

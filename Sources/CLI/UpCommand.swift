@@ -1,4 +1,6 @@
 import ArgumentParser
+import Cluster
+import Decoding
 import Engine
 import Foundation
 import Synchronization
@@ -38,6 +40,8 @@ struct UpCommand: AsyncParsableCommand {
 
   @Option(help: "Local drafts of the verifier: none, auto, trigram, recycle, or a list of them.")
   var specType = "auto"
+
+  @OptionGroup var stores: DraftStoreOptions
 
   @Option(help: "Seconds to wait until all three are ready.")
   var startTimeout = 120
@@ -95,15 +99,29 @@ struct UpCommand: AsyncParsableCommand {
       "verifier",
       ["verifier", "-m", model, "--router", words[3], "--threads", "\(threads)"]
         + ["--spec-type", specType] + (kvMemory.map { ["--kv-memory", $0] } ?? [])
-        + placement(0) + common)
+        + placement(0) + storeArguments(forDrafter: false) + common)
     let drafterMethods = draftModel == nil ? "trigram,recycle" : "draft"
     let drafter = try children.start(
       "drafter",
       ["drafter", "-m", draftModel ?? model, "--router", words[3], "--spec-type", drafterMethods]
-        + placement(1) + common)
+        + placement(1) + storeArguments(forDrafter: true) + common)
     _ = try await verifier.line(timeout: timeout)
     _ = try await drafter.line(timeout: timeout)
     return words[1]
+  }
+
+  /// The options of a worker's store; two workers cannot share one file.
+  private func storeArguments(forDrafter: Bool) -> [String] {
+    var arguments = [
+      "--store-isolation", stores.storeIsolation.rawValue, "--store-tenants",
+      "\(stores.storeTenants)",
+    ]
+    if let store = stores.draftStore {
+      var path = store
+      if forDrafter, case .file = DraftStorePlace(argument: store) { path += ".drafter" }
+      arguments += ["--draft-store", path]
+    }
+    return arguments
   }
 }
 

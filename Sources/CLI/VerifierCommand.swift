@@ -10,6 +10,7 @@ struct VerifierCommand: AsyncParsableCommand {
 
   @OptionGroup var daemon: DaemonOptions
   @OptionGroup var model: ModelOptions
+  @OptionGroup var stores: DraftStoreOptions
 
   @Option(help: "Where the router takes workers.")
   var router = "tcp://127.0.0.1:7070"
@@ -69,6 +70,7 @@ struct VerifierCommand: AsyncParsableCommand {
     configuration.threadCount = model.threads
     configuration.keyValueMemoryBytes = model.kvMemory?.bytes
     configuration.nodeLimit = specTreeNodes
+    configuration.stores = stores.settings(model: identity.modelFingerprint, role: "verifier")
     let context = try ZeroMQContext()
     let worker = VerifierWorker(
       configuration: configuration, model: loaded, context: context, logger: logger)

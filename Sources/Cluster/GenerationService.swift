@@ -10,6 +10,8 @@ package struct GenerationRequest: Sendable {
   package var stopStrings: [String] = []
   /// Goes on past end tokens, for runs of a fixed length.
   package var ignoresEndOfSequence = false
+  /// Whose text this is; `nil` where it is not told.
+  package var tenant: TenantID?
 
   package init(prompt: [TokenID], sampling: SamplingParameters, tokenLimit: Int?) {
     self.prompt = prompt

@@ -12,7 +12,7 @@ struct APIResponder: HTTPResponder {
   let configuration: APIConfiguration
   let service: any GenerationService
   let codec: any TextCodec
-  private let keys: KeyRing
+  let keys: KeyRing
 
   init(configuration: APIConfiguration, service: any GenerationService, codec: any TextCodec) {
     self.configuration = configuration

@@ -1,9 +1,16 @@
 /// The API keys that open the server.
 struct KeyRing: Sendable {
+  private static let scheme = "bearer "
   private let keys: [[UInt8]]
 
   /// - Parameter keys: none of them empty; an empty list lets everybody in.
   init(_ keys: [String]) { self.keys = keys.map { Array($0.utf8) } }
+
+  /// What tells clients apart: the key that an admitted header shows, or nothing where everybody is
+  /// let in.
+  func account(of header: String?) -> String {
+    keys.isEmpty ? "" : String(header?.dropFirst(Self.scheme.count) ?? "")
+  }
 
   /// Whether an `Authorization` header opens.
   ///
@@ -12,9 +19,8 @@ struct KeyRing: Sendable {
   func admits(_ header: String?) -> Bool {
     guard !keys.isEmpty else { return true }
     guard let header else { return false }
-    let scheme = "bearer "
-    guard header.prefix(scheme.count).lowercased() == scheme else { return false }
-    let candidate = Array(header.dropFirst(scheme.count).utf8)
+    guard header.prefix(Self.scheme.count).lowercased() == Self.scheme else { return false }
+    let candidate = Array(header.dropFirst(Self.scheme.count).utf8)
     var isAdmitted = false
     for key in keys { isAdmitted = Self.areEqual(candidate, key) || isAdmitted }
     return isAdmitted

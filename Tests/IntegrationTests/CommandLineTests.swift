@@ -235,7 +235,8 @@ extension IntegrationTests {
     /// `up` starts three processes; they end with it, also when it is killed.
     @Test(arguments: [SIGTERM, SIGINT, SIGKILL])
     func upStartsACluster(signal: Int32) async throws {
-      let cluster = try Daemon("up", ["up", "-m", try TestFiles.modelPath(), "--port", "0"])
+      let cluster = try Daemon(
+        "up", ["up", "-m", try TestFiles.modelPath(), "--port", "0", "--draft-store", "none"])
       let ready = try await cluster.line().split(separator: " ").map(String.init)
       try #require(ready.count == 2 && ready[0] == "ready")
       let answer = try await Daemon.output([

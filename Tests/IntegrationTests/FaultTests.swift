@@ -93,7 +93,10 @@ extension IntegrationTests {
       let cluster = try await RunningCluster(specType: "auto")
       let other = try Daemon(
         "second verifier",
-        ["verifier", "-m", cluster.model, "--router", cluster.workers, "--lifeline"])
+        [
+          "verifier", "-m", cluster.model, "--router", cluster.workers, "--draft-store", "none",
+          "--lifeline",
+        ])
       _ = try await other.line()
       let pieces = Mutex(0)
       let result = try await cluster.complete(request) { _ in

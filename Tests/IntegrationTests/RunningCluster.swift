@@ -14,12 +14,16 @@ struct RunningCluster {
   let workers: String
   let model: String
 
-  /// `specType` names the local drafts of the verifier, `options` are further ones of it.
-  init(specType: String, slots: Int = 8, options: [String] = []) async throws {
+  /// `specType` names the local drafts of the verifier, `options` are further ones of it, and
+  /// `keys` are those that clients need.
+  init(
+    specType: String, slots: Int = 8, options: [String] = [], keys: [String] = []
+  ) async throws {
     model = try TestFiles.modelPath()
     router = try Daemon(
       "router",
-      ["router", "-m", model, "--port", "0", "--bind", "tcp://127.0.0.1:*", "--lifeline"])
+      ["router", "-m", model, "--port", "0", "--bind", "tcp://127.0.0.1:*", "--lifeline"]
+        + keys.flatMap { ["--api-key", $0] })
     let words = try await router.line().split(separator: " ").map(String.init)
     guard words.count == 4 else {
       throw Daemon.Failure(description: "the router said \(words)")
@@ -30,26 +34,29 @@ struct RunningCluster {
       "verifier",
       [
         "verifier", "-m", model, "--router", workers, "--spec-type", specType, "--slots",
-        "\(slots)", "--lifeline",
+        "\(slots)", "--draft-store", "none", "--lifeline",
       ] + options)
     _ = try await verifier.line()
   }
 
   /// Starts a drafter and returns when the router has taken it.
-  func startDrafter(specType: String, model: String? = nil) async throws -> Daemon {
+  func startDrafter(
+    specType: String, model: String? = nil, options: [String] = []
+  ) async throws -> Daemon {
     let drafter = try Daemon(
       "drafter",
       [
         "drafter", "-m", model ?? self.model, "--router", workers, "--spec-type", specType,
-        "--lifeline",
-      ])
+        "--draft-store", "none", "--lifeline",
+      ] + options)
     _ = try await drafter.line()
     return drafter
   }
 
   /// One completion over HTTP; `onText` is called with each stretch of text as it comes.
   func complete(
-    _ request: ReferenceRequest, onText: (String) async throws -> Void = { _ in }
+    _ request: ReferenceRequest, apiKey: String? = nil,
+    onText: (String) async throws -> Void = { _ in }
   ) async throws -> CompletionResult {
     var query = CompletionQuery(prompt: .text(request.prompt))
     query.sampling = .commandLine
@@ -57,7 +64,7 @@ struct RunningCluster {
     query.seed = request.seed
     query.tokenLimit = request.tokenLimit
     query.returnsTokens = true
-    return try await CompletionClient(url: url).complete(query, onText: onText)
+    return try await CompletionClient(url: url, apiKey: apiKey).complete(query, onText: onText)
   }
 }
 

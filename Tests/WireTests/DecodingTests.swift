@@ -77,6 +77,28 @@ import Wire
     FrameBuilder().float(3, 1).float(5, 1).number(6, 64)
   }
 
+  @Test func aTenantIsSixteenBytesThatAreNotAllZero() {
+    func open(_ tenant: [UInt8]) -> FrameBuilder {
+      FrameBuilder().packed(1, [1]).bytes(3, sampling.bytes).bytes(9, tenant)
+    }
+    func accepted(_ tenant: [UInt8]) -> FrameBuilder {
+      let acceptance = FrameBuilder().bytes(1, sampling.bytes).number(2, 1).bytes(4, tenant)
+      return FrameBuilder().bytes(1, acceptance.bytes)
+    }
+    for count in [1, 15, 17] {
+      let tenant = [UInt8](repeating: 1, count: count)
+      expect(
+        .lengthMismatch(field: "OpenSession.tenant", count: count, expected: 16), body: 32,
+        open(tenant))
+      expect(
+        .lengthMismatch(field: "AttachReply.tenant", count: count, expected: 16), body: 52,
+        accepted(tenant))
+    }
+    let zeros = [UInt8](repeating: 0, count: 16)
+    expect(.missing(field: "OpenSession.tenant"), body: 32, open(zeros))
+    expect(.missing(field: "AttachReply.tenant"), body: 52, accepted(zeros))
+  }
+
   @Test func partsThatMustBeThereAreMissed() {
     expect(
       .missing(field: "OpenSession.sampling"), body: 32, FrameBuilder().packed(1, [1]))

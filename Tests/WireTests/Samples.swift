@@ -63,6 +63,7 @@ enum Samples {
     open.endTokens = tokens(Limits.endTokenCountMax, 1000)
     open.ignoresEnd = true
     open.draftOrigins = [.trigram, .remote]
+    open.tenant = TenantID(bytes: (1...16).map { $0 })
     return open
   }
 
@@ -115,7 +116,8 @@ enum Samples {
     heartbeat.isDraining = true
     var draftless = OpenSession(prompt: [0], sampling: SamplingParameters())
     draftless.draftOrigins = []
-    let attach = AttachAcceptance(sampling: sampling, promptLength: 1, truthLength: 0)
+    var attach = AttachAcceptance(sampling: sampling, promptLength: 1, truthLength: 0)
+    attach.tenant = .unnamed
     let ending = SessionEnding(finishReason: .cancelled, statistics: statistics)
     return [
       .register(register), .register(fullRegister),

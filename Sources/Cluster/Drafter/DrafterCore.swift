@@ -60,13 +60,13 @@ final class DrafterCore {
   private let outlets: Outlets
   private let logger: Logger
   private let clock = ContinuousClock()
-  private var sources: LocalSources
+  private var sources: KeptSources
   private var entries: [Entry] = []
   private var turn = 0
   private var draftDuration = Duration.milliseconds(5)
 
   init(
-    engine: InferenceEngine?, configuration: DrafterWorker.Configuration,
+    engine: InferenceEngine?, sources: KeptSources, configuration: DrafterWorker.Configuration,
     mailbox: Mailbox<DrafterMail>, activeCount: ActiveCount, outlets: Outlets, logger: Logger
   ) {
     self.engine = engine
@@ -74,8 +74,7 @@ final class DrafterCore {
     identity = configuration.identity
     stopTokens = configuration.stopTokens
     slotCount = configuration.slotCount
-    sources = configuration.methods.makeSources(
-      vocabularyCount: configuration.identity.vocabularyCount)
+    self.sources = sources
     self.mailbox = mailbox
     self.activeCount = activeCount
     self.outlets = outlets
@@ -89,9 +88,10 @@ final class DrafterCore {
         entries.contains { $0.hasWork }
         ? mailbox.take() : mailbox.take(timeout: nextRetry() ?? .seconds(60))
       for message in mail {
-        if case .stop = message { return }
+        if case .stop = message { return sources.finish() }
         handle(message)
       }
+      sources.saveIfDue()
       retryAttachments()
       guard !entries.isEmpty else { continue }
       for _ in entries.indices {
@@ -219,10 +219,13 @@ final class DrafterCore {
     entries[index].truth += message.tokens
     entries[index].truthHash.absorb(message.tokens)
     guard engine == nil else { return }
-    if message.from == 0 {
-      sources.observe(prompt: entries[index].truth)
-    } else {
-      sources.observe(tokensOf: entries[index].truth, newCount: message.tokens.count)
+    let truth = entries[index].truth
+    sources.use(entries[index].acceptance?.tenant) { sources in
+      if message.from == 0 {
+        sources.observe(prompt: truth)
+      } else {
+        sources.observe(tokensOf: truth, newCount: message.tokens.count)
+      }
     }
   }
 
@@ -283,7 +286,9 @@ final class DrafterCore {
         if !update.nodes.isEmpty { draftDuration = (draftDuration * 7 + (clock.now - start)) / 8 }
         send(update, index: index)
       case .sources(var machine):
-        let update = machine.propose(sources: &sources, limit: Self.sourceNodeMax)
+        let update = sources.use(entries[index].acceptance?.tenant) {
+          machine.propose(sources: &$0, limit: Self.sourceNodeMax)
+        }
         entries[index].drafting = .sources(machine)
         entries[index].hasWork = false
         send(update, index: index)

@@ -22,6 +22,8 @@ package final class DrafterWorker: Sendable {
     package var keyValueMemoryBytes: Int?
     /// `nil` for those of the model's backend.
     package var cacheTypes: CacheTypes?
+    /// What becomes of that which training-free sources learn.
+    package var stores = DraftStoreSettings()
 
     package init(identity: WorkerIdentity, routerEndpoint: String, methods: DraftMethods) {
       self.identity = identity
@@ -103,9 +105,13 @@ package final class DrafterWorker: Sendable {
         return
       }
     }
+    let sources = KeptSources(
+      configuration.stores, methods: configuration.methods, identity: configuration.identity,
+      logger: logger)
     startup.finish()
     DrafterCore(
-      engine: engine, configuration: configuration, mailbox: mailbox, activeCount: activeCount,
+      engine: engine, sources: sources, configuration: configuration, mailbox: mailbox,
+      activeCount: activeCount,
       outlets: DrafterCore.Outlets(
         sendToVerifier: { [self] endpoint, envelope in send(envelope, to: endpoint) },
         connect: { [self] endpoint in requestSink.yield(endpoint) },

@@ -44,6 +44,9 @@ package struct DraftMethods: Sendable, Equatable {
       trigram: usesTrigram ? TrigramStore() : nil)
   }
 
+  /// Whether there are stores at all.
+  package var usesSources: Bool { usesTrigram || usesRecycling }
+
   /// The names of what is in use; "none" where nothing is.
   package var list: [String] {
     let all = [("draft", usesModel), ("trigram", usesTrigram), ("recycle", usesRecycling)]
@@ -78,7 +81,8 @@ extension DraftMethodError: CustomStringConvertible {
 package final class LocalGenerator {
   private let engine: InferenceEngine
   private let draftEngine: InferenceEngine?
-  private var sources: LocalSources
+  /// What the texts so far have taught.
+  package private(set) var sources: LocalSources
   private let costs: VerifyCosts
   /// Draft tokens of a draft model before each verification.
   private static let draftLength = 4
@@ -87,10 +91,10 @@ package final class LocalGenerator {
 
   /// Measures the costs of `engine`, the target's, where they are not known and drafts make them
   /// matter. The vocabulary of `draftEngine` is the target's; `nodeLimit` is the most nodes of a
-  /// verification.
+  /// verification; `sources` are those of `methods` where something has taught them already.
   package init(
     engine: InferenceEngine, draftEngine: InferenceEngine?, methods: DraftMethods,
-    nodeLimit: Int = 32, costs: MeasuredCosts? = nil
+    nodeLimit: Int = 32, costs: MeasuredCosts? = nil, sources: LocalSources? = nil
   ) throws(EngineError) {
     self.engine = engine
     self.draftEngine = methods.usesModel ? draftEngine : nil
@@ -102,7 +106,8 @@ package final class LocalGenerator {
     } else {
       self.costs = .assumed
     }
-    sources = methods.makeSources(vocabularyCount: engine.model.shape.vocabularyCount)
+    self.sources =
+      sources ?? methods.makeSources(vocabularyCount: engine.model.shape.vocabularyCount)
   }
 
   /// What a generation produced.

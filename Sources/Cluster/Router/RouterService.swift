@@ -194,6 +194,7 @@ package actor RouterService: GenerationService {
       tokenLimit: max(0, min(room, request.tokenLimit ?? room)))
     routed.endTokens = tokenizer.endOfGeneration
     routed.ignoresEnd = request.ignoresEndOfSequence
+    routed.tenant = request.tenant
     return routed
   }
 

@@ -55,6 +55,7 @@ extension OpenSession {
     tokenLimit = request.tokenLimit
     endTokens = request.endTokens
     ignoresEnd = request.ignoresEnd
+    tenant = request.tenant
   }
 }
 

@@ -2,7 +2,6 @@ import Decoding
 import Engine
 import InferenceTypes
 import Logging
-import Synchronization
 import Transport
 import Wire
 
@@ -36,6 +35,7 @@ final class VerifierCore {
     var target: TargetSession
     var sampling: SamplingParameters
     var allowedOrigins: Set<DraftOrigin>
+    var tenant: TenantID?
     /// Drafters that may attach.
     var assigned: [DraftAssigned] = []
     var links: [Link] = []
@@ -56,15 +56,15 @@ final class VerifierCore {
   private let logger: Logger
   private let activeCount: ActiveCount
   private let clock = ContinuousClock()
-  private var sources: LocalSources
+  private var sources: KeptSources
   private var entries: [Entry] = []
   private var turn = 0
   private var peers: [PeerID: Register] = [:]
 
   init(
-    engine: InferenceEngine, costs: MeasuredCosts, configuration: VerifierWorker.Configuration,
-    mailbox: Mailbox<VerifierMail>, activeCount: ActiveCount, logger: Logger,
-    sendToRouter: @escaping @Sendable (Envelope) -> Void,
+    engine: InferenceEngine, costs: MeasuredCosts, sources: KeptSources,
+    configuration: VerifierWorker.Configuration, mailbox: Mailbox<VerifierMail>,
+    activeCount: ActiveCount, logger: Logger, sendToRouter: @escaping @Sendable (Envelope) -> Void,
     sendToPeer: @escaping @Sendable (PeerID, Envelope) -> Void
   ) {
     self.engine = engine
@@ -73,8 +73,7 @@ final class VerifierCore {
     slotCount = configuration.slotCount
     tokenizerFingerprint = configuration.identity.tokenizerFingerprint
     vocabularyCount = engine.model.shape.vocabularyCount
-    sources = configuration.methods.makeSources(
-      vocabularyCount: engine.model.shape.vocabularyCount)
+    self.sources = sources
     self.mailbox = mailbox
     self.activeCount = activeCount
     self.logger = logger
@@ -87,9 +86,10 @@ final class VerifierCore {
     while true {
       let mail = entries.isEmpty ? mailbox.take(timeout: .seconds(60)) : mailbox.take()
       for message in mail {
-        if case .stop = message { return }
+        if case .stop = message { return sources.finish() }
         handle(message)
       }
+      sources.saveIfDue()
       guard !entries.isEmpty else { continue }
       turn = turn % entries.count
       advance(turn)
@@ -140,7 +140,7 @@ final class VerifierCore {
       entries.append(
         Entry(
           id: id, target: target, sampling: message.sampling,
-          allowedOrigins: message.draftOrigins))
+          allowedOrigins: message.draftOrigins, tenant: message.tenant))
       activeCount.store(entries.count)
       if target.isFinished { finish(entries.count - 1) }
     } catch let error as DecodingError {
@@ -199,9 +199,10 @@ final class VerifierCore {
     let start = hash.value == message.truthHash ? known : 0
     entries[index].links.append(Link(number: entries[index].nextLink, peer: peer))
     entries[index].nextLink += 1
-    let acceptance = AttachAcceptance(
+    var acceptance = AttachAcceptance(
       sampling: entries[index].sampling, promptLength: entries[index].target.promptCount,
       truthLength: start)
+    acceptance.tenant = entries[index].tenant
     sendToPeer(peer, Envelope(session: id, message: .attachReply(.accepted(acceptance))))
     sendTruth(peer, id, from: start, tokens: Array(truth[start...]))
   }
@@ -243,15 +244,21 @@ final class VerifierCore {
     guard !entries[index].isWaiting else { return }
     do {
       guard !entries[index].target.isPrefilling else {
-        try entries[index].target.prefill(engine: engine, sources: &sources)
+        let entry = entries[index]
+        try sources.use(entry.tenant) { sources throws(EngineError) in
+          try entry.target.prefill(engine: engine, sources: &sources)
+        }
         return
       }
       linger(for: index)
       // The mail taken while lingering may have ended the session.
       guard index < entries.count, !entries[index].target.isPrefilling else { return }
       let start = clock.now
-      let outcome = try entries[index].target.step(
-        engine: engine, sources: &sources, costs: costs.costs, limit: nodeLimit)
+      let entry = entries[index]
+      let outcome = try sources.use(entry.tenant) { sources throws(EngineError) in
+        try entry.target.step(
+          engine: engine, sources: &sources, costs: costs.costs, limit: nodeLimit)
+      }
       publish(outcome, index: index, duration: clock.now - start)
     } catch EngineError.keyValueMemoryFull where yield(for: index) {
       // Goes on in a later turn.
@@ -383,12 +390,4 @@ extension TargetSession {
     }
     return statistics
   }
-}
-
-/// Number of running sessions, for heartbeats.
-final class ActiveCount: Sendable {
-  private let count = Atomic<Int>(0)
-
-  func store(_ value: Int) { count.store(value, ordering: .relaxed) }
-  var value: Int { count.load(ordering: .relaxed) }
 }

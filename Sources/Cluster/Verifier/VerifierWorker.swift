@@ -30,6 +30,8 @@ package final class VerifierWorker: Sendable {
     package var nodeLimit = 32
     /// Bytes of all KV caches; `nil` has room for eight contexts.
     package var keyValueMemoryBytes: Int?
+    /// What becomes of that which the local drafts learn.
+    package var stores = DraftStoreSettings()
 
     package init(identity: WorkerIdentity, routerEndpoint: String, methods: DraftMethods) {
       self.identity = identity
@@ -136,12 +138,15 @@ package final class VerifierWorker: Sendable {
       startup.finish(throwing: error)
       return
     }
+    let sources = KeptSources(
+      configuration.stores, methods: configuration.methods, identity: configuration.identity,
+      logger: logger)
     startup.yield(costs)
     startup.finish()
     let logger = self.logger
     VerifierCore(
-      engine: engine, costs: costs, configuration: configuration, mailbox: mailbox,
-      activeCount: activeCount, logger: logger,
+      engine: engine, costs: costs, sources: sources, configuration: configuration,
+      mailbox: mailbox, activeCount: activeCount, logger: logger,
       sendToRouter: { [self] envelope in link.withLock { $0 }?.send(envelope) },
       sendToPeer: { peer, envelope in
         do {

@@ -8,14 +8,14 @@ package struct HitRateTable: Sendable {
   /// Bounds of the confidence bins, in probability.
   private static let binBounds: [Float] = [0.01, 0.03, 0.1, 0.25, 0.5, 0.75, 0.9]
   package static let binCount = binBounds.count + 1
-  private static let cellTrialsMax: Float = 256
-  private static let claimedMax: Float = 128
+  static let cellTrialsMax: Float = 256
+  static let claimedMax: Float = 128
 
   private let priorTrials: Float
-  private var hits: [Float]
-  private var trials: [Float]
-  private var hitSum: Float = 0
-  private var claimedSum: Float = 0
+  var hits: [Float]
+  var trials: [Float]
+  var hitSum: Float = 0
+  var claimedSum: Float = 0
 
   /// - Parameters:
   ///   - cellCount: number of cells.

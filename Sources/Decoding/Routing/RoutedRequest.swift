@@ -10,6 +10,8 @@ package struct RoutedRequest: Sendable, Equatable {
   package var endTokens: [TokenID] = []
   /// Goes on past end tokens.
   package var ignoresEnd = false
+  /// Whose text this is; `nil` where it is not told.
+  package var tenant: TenantID?
 
   package init(prompt: [TokenID], sampling: SamplingParameters, tokenLimit: Int) {
     self.prompt = prompt

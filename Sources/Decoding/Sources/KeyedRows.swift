@@ -3,11 +3,11 @@
 /// A key may stand in the four rows of its bucket. A new key takes an empty row of the bucket, else
 /// the row that was written longest ago.
 struct KeyedRows: Sendable {
-  private static let ways = 4
+  static let ways = 4
   /// Key plus one; 0 is empty.
-  private var keys: [UInt64]
-  private var stamps: [UInt32]
-  private var clock: UInt32 = 0
+  var keys: [UInt64]
+  var stamps: [UInt32]
+  var clock: UInt32 = 0
   private let shift: UInt64
 
   /// - Parameter rowBits: 2 to the power of this rows, at least 3.
@@ -17,7 +17,7 @@ struct KeyedRows: Sendable {
     shift = UInt64(64 - (rowBits - 2))
   }
 
-  private func bucket(_ key: UInt64) -> Int {
+  func bucket(_ key: UInt64) -> Int {
     let mixed = (key ^ key >> 29) &* 0x9e37_79b9_7f4a_7c15
     return Int((mixed ^ mixed << 32) >> shift) * Self.ways
   }

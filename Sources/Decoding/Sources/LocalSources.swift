@@ -8,7 +8,7 @@ package struct LocalSources: Sendable {
   /// Corrects estimates where several sources speak: those that agree are rarely independent, and
   /// one that stands alone is doubtful. One cell for each set of origins that speak, set of those
   /// for the token, and bin.
-  private var agreement = HitRateTable(cellCount: 256 * HitRateTable.binCount)
+  var agreement = HitRateTable(cellCount: 256 * HitRateTable.binCount)
 
   private static let recyclingBit = UInt8(1) << DraftOrigin.recycling.rawValue
 

@@ -19,13 +19,13 @@ package struct TokenRecycling: DraftSource {
   /// Guesses for one place, at most.
   private static let proposalMax = 6
   private static let rankCount = 8
-  private static let rowBits = 15
+  static let rowBits = 15
   /// Longest key; the weights know the cases 0, no key is known, to 3.
   private static let keyMax = 3
   /// The first estimates are worth this many trials: they were fitted.
   private static let priorTrials: Float = 8
 
-  fileprivate struct Entry {
+  struct Entry {
     var token: UInt32
     var logProbability: Float
 
@@ -33,12 +33,12 @@ package struct TokenRecycling: DraftSource {
   }
 
   package let vocabularyCount: Int
-  private var single: [Entry]
-  private var double: [Entry]
-  private var triple: [Entry]
-  private var doubleKeys = KeyedRows(rowBits: rowBits)
-  private var tripleKeys = KeyedRows(rowBits: rowBits)
-  private var hitRates = HitRateTable(
+  var single: [Entry]
+  var double: [Entry]
+  var triple: [Entry]
+  var doubleKeys = KeyedRows(rowBits: rowBits)
+  var tripleKeys = KeyedRows(rowBits: rowBits)
+  var hitRates = HitRateTable(
     cellCount: 2 * (keyMax + 1) * rankCount * HitRateTable.binCount, priorTrials: priorTrials)
   private var evidence: [DraftEvidence] = []
   private var weights: [(weight: Double, token: UInt32)] = []

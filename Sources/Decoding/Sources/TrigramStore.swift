@@ -19,7 +19,7 @@ package struct TrigramStore: DraftSource {
   static let weightMax: Float = 3
   /// Latest tokens whose trigrams are reinforced at every step.
   static let window = 16
-  private static let rowBits = 13
+  static let rowBits = 13
   private static let proposalMax = 6
   private static let rankCount = 8
 
@@ -28,12 +28,12 @@ package struct TrigramStore: DraftSource {
     var weight: Float
   }
 
-  private var keys = KeyedRows(rowBits: rowBits)
-  private var counts = [UInt8](repeating: 0, count: 1 << rowBits)
-  private var successors = [Successor](
+  var keys = KeyedRows(rowBits: rowBits)
+  var counts = [UInt8](repeating: 0, count: 1 << rowBits)
+  var successors = [Successor](
     repeating: Successor(token: 0, weight: 0), count: successorMax << rowBits)
   private var search = TrigramSearch()
-  private var hitRates = HitRateTable(cellCount: 2 * rankCount * HitRateTable.binCount)
+  var hitRates = HitRateTable(cellCount: 2 * rankCount * HitRateTable.binCount)
   private var weights: [(weight: Float, token: UInt32, handle: Int)] = []
 
   /// - Parameter iterationCount: of the search; 0 leaves everything to the table.

@@ -17,11 +17,14 @@ package struct AtomicFile: ~Copyable {
   ///   - path: the later name; its directory is where the bytes go.
   ///   - replacing: whether a regular file of that name may go.
   ///   - isNamed: whether to give the file a temporary name where none is needed.
+  ///   - isPrivate: whether only this user may read it.
   /// - Throws: ``GGUFError/alreadyExists(path:)``, ``GGUFError/notARegularFile(path:)``,
   ///   ``GGUFError/cannotWrite(path:errno:)``.
-  package init(path: String, replacing: Bool, isNamed: Bool = false) throws(GGUFError) {
+  package init(
+    path: String, replacing: Bool, isNamed: Bool = false, isPrivate: Bool = false
+  ) throws(GGUFError) {
     try Self.checkPlace(path, replacing: replacing)
-    let opened = try Self.open(path, isNamed: isNamed)
+    let opened = try Self.open(path, isNamed: isNamed, mode: isPrivate ? 0o600 : 0o644)
     self.path = path
     self.replacing = replacing
     descriptor = opened.descriptor
@@ -128,23 +131,23 @@ package struct AtomicFile: ~Copyable {
   }
 
   private static func open(
-    _ path: String, isNamed: Bool
+    _ path: String, isNamed: Bool, mode: mode_t
   ) throws(GGUFError) -> (descriptor: Int32, temporaryPath: String?) {
-    if !isNamed, let descriptor = openAnonymous(in: directory(of: path)) {
+    if !isNamed, let descriptor = openAnonymous(in: directory(of: path), mode: mode) {
       return (descriptor, nil)
     }
     while true {
       let name = temporaryName(for: path)
-      let descriptor = unsafe Glibc::open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o644)
+      let descriptor = unsafe Glibc::open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode)
       if descriptor >= 0 { return (descriptor, name) }
       guard errno == EEXIST else { throw .cannotWrite(path: path, errno: errno) }
     }
   }
 
   /// A file without a name, or nil where that is not possible.
-  private static func openAnonymous(in directory: String) -> Int32? {
+  private static func openAnonymous(in directory: String, mode: mode_t) -> Int32? {
     let temporaryFile = O_DIRECTORY | 0o20_000_000  // O_TMPFILE, which Glibc's module leaves out
-    let descriptor = unsafe Glibc::open(directory, O_WRONLY | O_CLOEXEC | temporaryFile, 0o644)
+    let descriptor = unsafe Glibc::open(directory, O_WRONLY | O_CLOEXEC | temporaryFile, mode)
     guard descriptor >= 0 else { return nil }
     // It gets its name through /proc.
     guard unsafe access(link(to: descriptor), F_OK) == 0 else {

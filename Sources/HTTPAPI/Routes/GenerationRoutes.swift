@@ -18,7 +18,9 @@ extension APIResponder {
         try body.promptTokens(codec: codec, vocabularyCount: model.vocabularyCount)
       }
     let shape = CompletionShape(endpoint: endpoint, model: model.id, fields: fields)
-    let generation = fields.request(prompt: prompt)
+    var generation = fields.request(prompt: prompt)
+    generation.tenant = TenantID(
+      account: keys.account(of: request.headers[.authorization]), user: fields.user)
     guard fields.streams else {
       return try await whole(generation, shape: shape, request: request)
     }

@@ -23,6 +23,8 @@ struct GenerationFields {
   var includesUsage: Bool
   /// Every chunk carries the token counts so far.
   var includesContinuousUsage: Bool
+  /// For whom the client asks, among those who share its key; empty where it does not say.
+  var user: String
 
   init(_ fields: RequestFields, model: ServedModel, endpoint: Endpoint) throws(APIError) {
     if let name = try fields.string("model"), name != model.id {
@@ -40,6 +42,9 @@ struct GenerationFields {
     let streamOptions = try fields.object("stream_options")
     includesUsage = try streamOptions?.boolean("include_usage") ?? false
     includesContinuousUsage = try streamOptions?.boolean("continuous_usage_stats") ?? false
+    // The newer of OpenAI's two names for it wins.
+    let user = try fields.string("user")
+    self.user = try fields.string("safety_identifier") ?? user ?? ""
   }
 
   func request(prompt: [TokenID]) -> GenerationRequest {

@@ -86,6 +86,7 @@ extension AttachAcceptance: @unsafe WireBody {
     unsafe raw.sampling = scratch.place(part)
     unsafe raw.prompt_length = UInt32(promptLength)
     unsafe raw.truth_length = UInt32(truthLength)
+    unsafe raw.tenant = scratch.bytes(tenant?.bytes ?? [])
     return unsafe raw
   }
 
@@ -93,6 +94,7 @@ extension AttachAcceptance: @unsafe WireBody {
     unsafe try self.init(
       sampling: SamplingParameters.read(raw.sampling, "AttachReply.sampling"),
       promptLength: Int(raw.prompt_length), truthLength: Int(raw.truth_length))
+    tenant = unsafe try Reading.tenant(raw.tenant, "AttachReply.tenant")
   }
 }
 

@@ -1,4 +1,5 @@
 import CWire
+import InferenceTypes
 
 /// Copies of what protobuf-c decoded. The pointers come from one unpacked frame, whose memory is
 /// bounded by ``Limits/decodingMemoryBytesMax``, and are not kept.
@@ -35,6 +36,19 @@ enum Reading {
       throw .lengthMismatch(field: field, count: unsafe data.len, expected: Fingerprint.byteCount)
     }
     return fingerprint
+  }
+
+  static func tenant(
+    _ data: ProtobufCBinaryData, _ field: String
+  ) throws(WireError) -> TenantID? {
+    let raw = unsafe bytes(data)
+    guard !raw.isEmpty else { return nil }
+    guard raw.count == TenantID.byteCount else {
+      throw .lengthMismatch(field: field, count: raw.count, expected: TenantID.byteCount)
+    }
+    // Zeros mean nobody.
+    guard let tenant = TenantID(bytes: raw) else { throw .missing(field: field) }
+    return tenant
   }
 }
 

@@ -28,6 +28,7 @@ extension OpenSession: @unsafe WireBody {
     unsafe raw.end_tokens = scratch.words(endTokens)
     unsafe raw.ignores_end = ignoresEnd ? 1 : 0
     unsafe raw.draft_origins = draftOrigins.reduce(0) { $0 | 1 << UInt32($1.rawValue) }
+    unsafe raw.tenant = scratch.bytes(tenant?.bytes ?? [])
     return unsafe raw
   }
 
@@ -52,6 +53,7 @@ extension OpenSession: @unsafe WireBody {
       }
       draftOrigins.insert(origin)
     }
+    tenant = unsafe try Reading.tenant(raw.tenant, "OpenSession.tenant")
   }
 }
 

@@ -56,6 +56,8 @@ package struct AttachAcceptance: Sendable, Equatable {
   package var promptLength: Int
   /// Where the truth goes on: the length that the drafter knows, or 0 where the hashes differ.
   package var truthLength: Int
+  /// Whose text this is; `nil` where it is not told.
+  package var tenant: TenantID?
 
   package init(sampling: SamplingParameters, promptLength: Int, truthLength: Int) {
     self.sampling = sampling

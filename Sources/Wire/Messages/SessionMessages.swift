@@ -15,6 +15,8 @@ package struct OpenSession: Sendable, Equatable {
   package var ignoresEnd = false
   /// Where drafts may come from. Empty means decoding without drafts.
   package var draftOrigins = Set(DraftOrigin.allCases)
+  /// Whose text this is; `nil` where it is not told.
+  package var tenant: TenantID?
 
   package init(prompt: [TokenID], sampling: SamplingParameters) {
     self.prompt = prompt

@@ -277,7 +277,7 @@ void   slipstream__v1__cancel_session__free_unpacked
   assert(message->base.descriptor == &slipstream__v1__cancel_session__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
-static const ProtobufCFieldDescriptor slipstream__v1__open_session__field_descriptors[8] =
+static const ProtobufCFieldDescriptor slipstream__v1__open_session__field_descriptors[9] =
 {
   {
     "prompt",
@@ -375,6 +375,18 @@ static const ProtobufCFieldDescriptor slipstream__v1__open_session__field_descri
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "tenant",
+    9,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__OpenSession, tenant),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned slipstream__v1__open_session__field_indices_by_name[] = {
   1,   /* field[1] = decided */
@@ -384,12 +396,13 @@ static const unsigned slipstream__v1__open_session__field_indices_by_name[] = {
   3,   /* field[3] = limits_tokens */
   0,   /* field[0] = prompt */
   2,   /* field[2] = sampling */
+  8,   /* field[8] = tenant */
   4,   /* field[4] = token_limit */
 };
 static const ProtobufCIntRange slipstream__v1__open_session__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 8 }
+  { 0, 9 }
 };
 const ProtobufCMessageDescriptor slipstream__v1__open_session__descriptor =
 {
@@ -399,7 +412,7 @@ const ProtobufCMessageDescriptor slipstream__v1__open_session__descriptor =
   "Slipstream__V1__OpenSession",
   "slipstream.v1",
   sizeof(Slipstream__V1__OpenSession),
-  8,
+  9,
   slipstream__v1__open_session__field_descriptors,
   slipstream__v1__open_session__field_indices_by_name,
   1,  slipstream__v1__open_session__number_ranges,

@@ -121,10 +121,14 @@ struct  Slipstream__V1__AttachReply__Acceptance
    * where truth goes on: the known length, or 0 to start over
    */
   uint32_t truth_length;
+  /*
+   * as in OpenSession
+   */
+  ProtobufCBinaryData tenant;
 };
 #define SLIPSTREAM__V1__ATTACH_REPLY__ACCEPTANCE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&slipstream__v1__attach_reply__acceptance__descriptor) \
-    , NULL, 0, 0 }
+    , NULL, 0, 0, {0,NULL} }
 
 
 typedef enum {

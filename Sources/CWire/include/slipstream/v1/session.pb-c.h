@@ -74,10 +74,15 @@ struct  Slipstream__V1__OpenSession
    * bit 1 << origin allows drafts of that origin
    */
   uint32_t draft_origins;
+  /*
+   * Whose text this is, where texts are kept apart: 16 bytes of a hash, not all 0; empty where it
+   * is not told.
+   */
+  ProtobufCBinaryData tenant;
 };
 #define SLIPSTREAM__V1__OPEN_SESSION__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&slipstream__v1__open_session__descriptor) \
-    , 0,NULL, 0,NULL, NULL, 0, 0, 0,NULL, 0, 0 }
+    , 0,NULL, 0,NULL, NULL, 0, 0, 0,NULL, 0, 0, {0,NULL} }
 
 
 /*
