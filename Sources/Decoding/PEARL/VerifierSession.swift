@@ -45,7 +45,7 @@ package struct VerifierSession: Sendable {
 
   /// Drafts must promise this much more than decoding without: planning and learning take time of
   /// their own, and a wrong promise must not make a text slower.
-  private static let plainPreference: Float = 1.05
+  private static let plainPreference: Float = 1.02
   /// The prompt and every decided token.
   package private(set) var truth: [TokenID]
   package let promptCount: Int

@@ -124,7 +124,7 @@ package struct TokenRecycling: DraftSource {
     collectText(text, place: place)
     collectShorterRows(length: length, place: place)
     let isGreedy = place.sampling.temperature == 0
-    weigh(EvidenceWeights.of(keyLength: length, isGreedy: isGreedy))
+    weigh(EvidenceWeights.of(keyLength: length, isGreedy: isGreedy), hasKey: length > 0)
     for rank in 0..<min(weights.count, Self.proposalMax) {
       let claimed = Float(weights[rank].weight)
       guard claimed > 0.002 else { break }
@@ -261,12 +261,13 @@ package struct TokenRecycling: DraftSource {
   }
 
   /// Fills `weights` with the tokens of `evidence` and their probabilities, largest first.
-  private mutating func weigh(_ table: EvidenceWeights) {
+  private mutating func weigh(_ table: EvidenceWeights, hasKey: Bool) {
     weights.removeAll(keepingCapacity: true)
     // The one is for what nobody thought of; the bound keeps the sum finite.
     var total = 1.0
     for guess in evidence {
-      let weight = ExactMath.exp(min(30, guess.score(table)))
+      let weight = ExactMath.exp(
+        min(30, guess.score(hasKey || guess.copyCount == 0 ? table : .copyWithoutKey)))
       weights.append((weight, guess.token))
       total += weight
     }

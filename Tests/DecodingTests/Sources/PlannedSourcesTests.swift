@@ -305,3 +305,36 @@ private func tokens(_ range: Range<UInt32>) -> [TokenID] { range.map { TokenID($
     }
   }
 }
+
+@Suite struct RejectedRowsTests {
+  @Test func whatFollowedAWrongWordIsGuessedAfterTheRightOne() throws {
+    // The target goes 1 2 3 …, but a drafter says 9 in place of 2; after either word the target
+    // means 3, and nothing else is known of 2.
+    var configuration = VerifierSession.Configuration(
+      prompt: [1], sampling: SamplingParameters(), contextLength: 100, vocabularyCount: 20)
+    configuration.sampling.temperature = 0
+    var session = try VerifierSession(configuration)
+    var sources = LocalSources(recycling: TokenRecycling(vocabularyCount: 20))
+    func conclude(_ batch: VerifyBatch, _ next: [TokenID]) {
+      var logits: [Float] = []
+      var top: [TokenLogit] = []
+      for token in next {
+        var row = [Float](repeating: 0, count: 20)
+        row[Int(token.rawValue)] = 20
+        logits += row
+        top += topEntries(row, count: 4)
+      }
+      _ = session.conclude(
+        batch, logits: logits.span, top: top.span, topCount: 4, sources: &sources)
+    }
+    session.receive(
+      [DraftNode(id: NodeID(rawValue: 1), parent: .none, token: 9, score: -0.01)], anchor: 1,
+      link: 0)
+    let first = session.nextBatch(sources: &sources, costs: freeOfCost, limit: 4)
+    #expect(first.tokens == [1, 9])
+    conclude(first, [2, 3])
+    #expect(session.truth == [1, 2])
+    let second = session.nextBatch(sources: &sources, costs: freeOfCost, limit: 8)
+    #expect(second.tree.child(of: 0, token: 3) != nil)
+  }
+}
