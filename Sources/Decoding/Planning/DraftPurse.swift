@@ -5,9 +5,7 @@
 /// drafts brought; both in forward passes over one token. A session starts with a credit of a third
 /// of a pass and gets a small allowance with each step, so it loses that third on a short answer and
 /// three percent on a long one at worst, and goes on probing; most of what it has earned it may
-/// spend again, within a limit. Probing is what teaches a cold store: with a third of this credit
-/// and two thirds of the allowance the median speed-up of 48 cold answers was 1.44 instead of 1.50
-/// by the costs of one core.
+/// spend again, within a limit. Probing is what teaches a cold store.
 package struct DraftPurse: Sendable, Equatable {
   private static let credit: Float = 0.3
   private static let allowance: Float = 0.03
