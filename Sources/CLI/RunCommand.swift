@@ -26,8 +26,15 @@ struct RunCommand: ParsableCommand {
     help: "Draft model file (GGUF).")
   var draftModel: String?
 
-  @Option(help: "Draft methods: none, auto, draft, trigram, recycle, or a list of them.")
+  @Option(
+    help: """
+      Draft methods: none, auto, draft, or any of trigram, recycle, recycle-published, copy, lookup, \
+      ngram, suffix and prediction, separated by commas.
+      """)
   var specType = "auto"
+
+  @Option(help: "Text that the answer is expected to be like, to draft from.")
+  var prediction = ""
 
   @Option(name: [.customShort("p"), .long], help: "Prompt.")
   var prompt: String
@@ -85,6 +92,7 @@ struct RunCommand: ParsableCommand {
     configuration.tokenLimit = tokenLimit < 0 ? nil : tokenLimit
     configuration.stopTokens = tokenizer.endOfGeneration
     configuration.ignoresEndOfSequence = ignoreEos
+    configuration.prediction = tokenizer.encode(prediction, parseSpecial: false)
     guard choice.cautiousTrials == 0 else {
       return try runCautiously(configuration, engine: engine, tokenizer: tokenizer)
     }

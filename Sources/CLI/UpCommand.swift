@@ -38,7 +38,11 @@ struct UpCommand: AsyncParsableCommand {
   @Option(help: "Memory of the verifier's KV caches, as 512M or 2G.")
   var kvMemory: String?
 
-  @Option(help: "Local drafts of the verifier: none, auto, trigram, recycle, or a list of them.")
+  @Option(
+    help: """
+      Local drafts of the verifier: none, auto, or any of trigram, recycle, recycle-published, \
+      copy, lookup, ngram and suffix, separated by commas.
+      """)
   var specType = "auto"
 
   @OptionGroup var stores: DraftStoreOptions

@@ -27,7 +27,11 @@ struct VerifierCommand: AsyncParsableCommand {
   @Option(name: [.customLong("np"), .customLong("slots")], help: "Sessions at a time.")
   var slots = 8
 
-  @Option(help: "Local drafts: none, auto, trigram, recycle, or a list of them.")
+  @Option(
+    help: """
+      Local drafts: none, auto, or any of trigram, recycle, recycle-published, copy, lookup, ngram \
+      and suffix, separated by commas.
+      """)
   var specType = "auto"
 
   @Option(help: "Most nodes of one verification.")

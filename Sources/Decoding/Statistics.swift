@@ -5,12 +5,14 @@ package struct DraftStatistics: Sendable, Equatable {
   /// Depths from here on are counted together.
   package static let depthMax = 16
 
+  private static let cellCount = DraftOrigin.allCases.count * depthMax
+
   /// Forward passes concluded.
   package private(set) var stepCount = 0
   /// Tokens emitted by them.
   package private(set) var emittedCount = 0
-  private var verified = [Int](repeating: 0, count: 4 * depthMax)
-  private var accepted = [Int](repeating: 0, count: 4 * depthMax)
+  private var verified = [Int](repeating: 0, count: cellCount)
+  private var accepted = [Int](repeating: 0, count: cellCount)
 
   package init() {}
 

@@ -8,6 +8,18 @@ package enum DraftOrigin: UInt8, Sendable, CaseIterable, Hashable {
   case trigram = 2
   /// Token Recycling.
   case recycling = 3
+  /// CopySpec.
+  case copy = 4
+  /// Prompt lookup.
+  case lookup = 5
+  /// The n-gram cache.
+  case ngram = 6
+  /// SuffixDecoding.
+  case suffix = 7
+  /// A text that the user expects.
+  case prediction = 8
+  /// Token Recycling in its published form.
+  case recyclePublished = 9
 }
 
 /// One drafted token as it travels from a drafter to a verifier.

@@ -15,14 +15,14 @@ import Testing
       purse.settle(emitted: 1)
       extra += costs.cost(count) - 1
       probeCount += count > 1 ? 1 : 0
-      #expect(extra <= 0.12 + 0.02 * Float(step) + 0.001)
+      #expect(extra <= 0.3 + 0.03 * Float(step) + 0.001)
     }
     #expect(probeCount > 100)
   }
 
   @Test func whatWasEarnedMayBeSpentWithinALimit() {
     var purse = DraftPurse()
-    #expect(purse.affordable(limit: 9, costs: costs) == 2)
+    #expect(purse.affordable(limit: 9, costs: costs) == 5)
     for _ in 0..<100 { purse.settle(emitted: 5) }
     #expect(purse.affordable(limit: 9, costs: costs) == 9)
     #expect(purse.affordable(limit: 3, costs: costs) == 3)

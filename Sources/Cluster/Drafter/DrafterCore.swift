@@ -206,6 +206,8 @@ final class DrafterCore {
       entries[index].drafting = .model(drafter)
       entries[index].hasWork = true
     case .sources(var machine):
+      // Taken out meanwhile, so that its index of the text is not copied.
+      entries[index].drafting = nil
       // Either way the next tree starts from the truth.
       _ = machine.receive(update)
       entries[index].drafting = .sources(machine)
@@ -286,6 +288,7 @@ final class DrafterCore {
         if !update.nodes.isEmpty { draftDuration = (draftDuration * 7 + (clock.now - start)) / 8 }
         send(update, index: index)
       case .sources(var machine):
+        entries[index].drafting = nil
         let update = sources.use(entries[index].acceptance?.tenant) {
           machine.propose(sources: &$0, limit: Self.sourceNodeMax)
         }

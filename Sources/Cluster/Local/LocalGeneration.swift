@@ -5,13 +5,19 @@ package import InferenceTypes
 /// Which drafts a process makes.
 package struct DraftMethods: Sendable, Equatable {
   package var usesModel = false
-  package var usesTrigram = false
-  package var usesRecycling = false
+  /// Training-free sources.
+  package var sources: DraftSourceSet = []
 
   package init() {}
 
+  private static let sourceNames: [(name: String, source: DraftSourceSet)] = [
+    ("trigram", .trigram), ("recycle", .recycling), ("recycle-published", .recyclePublished),
+    ("copy", .copy), ("lookup", .lookup), ("ngram", .ngram), ("suffix", .suffix),
+    ("prediction", .prediction),
+  ]
+
   /// Names as in `--spec-type`.
-  package static let names = ["none", "auto", "draft", "trigram", "recycle"]
+  package static let names = ["none", "auto", "draft"] + sourceNames.map(\.name)
 
   /// - Parameters:
   ///   - list: names separated by commas.
@@ -24,33 +30,35 @@ package struct DraftMethods: Sendable, Equatable {
       case "none":
         guard parts.count == 1 else { throw .noneWithOthers(list) }
       case "auto":
-        // Recycling sees all that trigrams see; together they gain nothing on real texts.
-        usesRecycling = true
+        // Recycling sees all that trigrams, copies and suffixes of the text see; together they gain
+        // nothing on real texts. A prediction costs nothing where there is none.
+        sources.formUnion([.recycling, .prediction])
         usesModel = usesModel || hasDraftModel
       case "draft":
         guard hasDraftModel else { throw .noDraftModel }
         usesModel = true
-      case "trigram": usesTrigram = true
-      case "recycle": usesRecycling = true
-      default: throw .unknown(name, supported: Self.names)
+      default:
+        guard let known = Self.sourceNames.first(where: { $0.name == name }) else {
+          throw .unknown(name, supported: Self.names)
+        }
+        sources.formUnion(known.source)
       }
     }
   }
 
   /// The training-free stores these methods need.
   package func makeSources(vocabularyCount: Int) -> LocalSources {
-    LocalSources(
-      recycling: usesRecycling ? TokenRecycling(vocabularyCount: vocabularyCount) : nil,
-      trigram: usesTrigram ? TrigramStore() : nil)
+    LocalSources(sources, vocabularyCount: vocabularyCount)
   }
 
   /// Whether there are stores at all.
-  package var usesSources: Bool { usesTrigram || usesRecycling }
+  package var usesSources: Bool { !sources.isEmpty }
 
   /// The names of what is in use; "none" where nothing is.
   package var list: [String] {
-    let all = [("draft", usesModel), ("trigram", usesTrigram), ("recycle", usesRecycling)]
-    let used = all.filter(\.1).map(\.0)
+    let used =
+      (usesModel ? ["draft"] : [])
+      + Self.sourceNames.filter { sources.contains($0.source) }.map(\.name)
     return used.isEmpty ? ["none"] : used
   }
 }

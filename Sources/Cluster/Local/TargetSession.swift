@@ -62,7 +62,7 @@ package final class TargetSession {
     let truth = machine.truth
     let first = cache.committedCount
     let last = min(truth.count - 1, first + Self.prefillChunk)
-    let observes = sources.recycling != nil && last > truth.count - Self.prefillObserved
+    let observes = sources.observesRows && last > truth.count - Self.prefillObserved
     let batch = ForwardBatch(chain: Array(truth[first..<last]), logits: observes ? .all : .none)
     try engine.forward(batch, cache: cache)
     cache.commit(Array(0..<last - first))

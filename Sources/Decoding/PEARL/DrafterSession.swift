@@ -72,6 +72,8 @@ package struct DrafterSession: Sendable {
   }
 
   package private(set) var truth: [TokenID]
+  /// Index of the truth, for training-free sources.
+  private var text = SessionText()
   /// Tokens of draft beyond the known truth; see ``DraftWindow``.
   package var window: Int
   private let configuration: Configuration
@@ -114,6 +116,7 @@ package struct DrafterSession: Sendable {
     for token in truth where token.rawValue >= configuration.vocabularyCount {
       throw .unknownToken(token, vocabularyCount: configuration.vocabularyCount)
     }
+    for token in truth { text.append(token) }
     self.configuration = configuration
     window = configuration.window
     sampling = DraftSampling(configuration.sampling)
@@ -143,6 +146,7 @@ package struct DrafterSession: Sendable {
         divergence = divergence ?? position
       }
       truth.append(token)
+      text.append(token)
       // Without nodes below the root, -2 finds none from here on.
       root = root == -2 ? -2 : child(of: root, token: token) ?? -2
     }
@@ -230,8 +234,9 @@ package struct DrafterSession: Sendable {
     guard !isStop(truth[truth.count - 1]) else { return update }
     let place = DraftPlace(
       context: TokenContext(endOf: truth), position: truth.count, sampling: sampling)
-    var growth = TreeGrowth(root: truth[truth.count - 1], place: sources.prepared(place))
-    growth.expand(0, pending: nil, sources: &sources)
+    var growth = TreeGrowth(
+      root: truth[truth.count - 1], place: sources.prepared(place, text: &text))
+    growth.expand(0, pending: nil, text: text, sources: &sources)
     var sentIndices = [-1]
     while growth.tree.count <= limit, growth.next != nil, let node = growth.takeNext() {
       let token = growth.tree.tokens[node]
@@ -245,7 +250,7 @@ package struct DrafterSession: Sendable {
       if depth >= window || truth.count + depth >= configuration.contextLength || isStop(token) {
         growth.leaveUnexpanded(node)
       } else {
-        growth.expand(node, pending: nil, sources: &sources)
+        growth.expand(node, pending: nil, text: text, sources: &sources)
       }
     }
     return update

@@ -26,6 +26,9 @@ package struct VerifierSession: Sendable {
     package var stopTokens: [TokenID] = []
     /// Goes on past the stop tokens.
     package var ignoresEndOfSequence = false
+    /// A text that the answer is expected to be like, for the source ``PredictionSource``; it may
+    /// hold any tokens, and empty means none.
+    package var prediction: [TokenID] = []
     /// Tokens that the target can hold.
     package var contextLength: Int
     package var vocabularyCount: Int
@@ -44,7 +47,7 @@ package struct VerifierSession: Sendable {
 
   /// Drafts must promise this much more than decoding without: planning and learning take time of
   /// their own, and a wrong promise must not make a text slower.
-  private static let plainPreference: Float = 1.05
+  private static let plainPreference: Float = 1.02
   /// The prompt and every decided token.
   package private(set) var truth: [TokenID]
   package let promptCount: Int
@@ -99,6 +102,8 @@ package struct VerifierSession: Sendable {
       throw .unknownToken(token, vocabularyCount: vocabularyCount)
     }
     for token in truth { text.append(token) }
+    text.answerStart = prompt.count
+    text.prediction = configuration.prediction
     promptCount = prompt.count
     sampling = DraftSampling(configuration.sampling)
     stopTokens = configuration.ignoresEndOfSequence ? [] : configuration.stopTokens
@@ -169,7 +174,7 @@ package struct VerifierSession: Sendable {
     }
     // The root is expanded in any case: what would have been guessed is learnt from.
     let limit = purse.affordable(limit: limit, costs: costs)
-    var growth = TreeGrowth(root: root, place: sources.prepared(place))
+    var growth = TreeGrowth(root: root, place: sources.prepared(place, text: &text))
     growth.expand(0, pending: pending, text: text, sources: &sources)
     var expected: Float = 1
     var bestCount = 1
@@ -249,6 +254,7 @@ package struct VerifierSession: Sendable {
     count(batch, path: path, emitted: truth.count - fromPosition)
     purse.settle(emitted: truth.count - fromPosition)
     observe(batch, path: path, rootContext: rootContext, top: top, topCount: topCount, &sources)
+    if finish != nil { sources.remember(truth[promptCount...]) }
     let matches = matches(pendingPath, count: truth.count - fromPosition)
     pending.reroot(path: pendingPath, position: fromPosition, truth: truth)
     return VerifyOutcome(
@@ -292,17 +298,24 @@ package struct VerifierSession: Sendable {
   }
 
   /// Shows every row to the sources; the rows of the truth come last, so that they stay.
-  private func observe(
+  private mutating func observe(
     _ batch: VerifyBatch, path: [Int], rootContext: TokenContext, top: Span<TokenLogit>,
     topCount: Int, _ sources: inout LocalSources
   ) {
     sources.trigram?.observe(endOf: truth)
-    guard sources.recycling != nil, topCount > 0 else { return }
+    guard sources.observesRows, topCount > 0 else { return }
     var contexts = [rootContext]
     for node in 1..<batch.count {
       contexts.append(contexts[batch.parents[node]].appending(batch.tokens[node]))
     }
     let rejected = batch.tokens.indices.filter { !path.contains($0) }
+    text.forgetDecided()
+    for node in rejected {
+      let position = batch.rootPosition + batch.tree.depths[node] + 1
+      guard position >= truth.count else { continue }
+      text.noteRejected(
+        position: position, top: top.extracting(node * topCount..<(node + 1) * topCount))
+    }
     for node in rejected + path {
       sources.observe(
         context: contexts[node],

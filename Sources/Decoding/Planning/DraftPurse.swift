@@ -2,12 +2,13 @@
 /// decoding without drafts.
 ///
 /// Spent is the time of verifications beyond that of single tokens, earned are the tokens that
-/// drafts brought; both in forward passes over one token. A session starts with a little credit
-/// and gets a small allowance with each step, so it loses a few percent at worst, and goes on
-/// probing; most of what it has earned it may spend again, within a limit.
+/// drafts brought; both in forward passes over one token. A session starts with a credit of a third
+/// of a pass and gets a small allowance with each step, so it loses that third on a short answer and
+/// three percent on a long one at worst, and goes on probing; most of what it has earned it may
+/// spend again, within a limit. Probing is what teaches a cold store.
 package struct DraftPurse: Sendable, Equatable {
-  private static let credit: Float = 0.12
-  private static let allowance: Float = 0.02
+  private static let credit: Float = 0.3
+  private static let allowance: Float = 0.03
   /// Share of the earnings that may be spent again.
   private static let reinvested: Float = 0.9
   private static let balanceMax: Float = 4

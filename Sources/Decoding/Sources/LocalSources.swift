@@ -1,5 +1,23 @@
 package import InferenceTypes
 
+/// Training-free sources by name.
+package struct DraftSourceSet: OptionSet, Sendable {
+  package let rawValue: UInt16
+
+  package init(rawValue: UInt16) { self.rawValue = rawValue }
+
+  private init(_ origin: DraftOrigin) { rawValue = 1 << UInt16(origin.rawValue) }
+
+  package static let trigram = DraftSourceSet(.trigram)
+  package static let recycling = DraftSourceSet(.recycling)
+  package static let copy = DraftSourceSet(.copy)
+  package static let lookup = DraftSourceSet(.lookup)
+  package static let ngram = DraftSourceSet(.ngram)
+  package static let suffix = DraftSourceSet(.suffix)
+  package static let prediction = DraftSourceSet(.prediction)
+  package static let recyclePublished = DraftSourceSet(.recyclePublished)
+}
+
 /// The training-free sources of one model in one process, shared by all its sessions, and the
 /// rule that joins the guesses of all sources for a place.
 package struct LocalSources: Sendable {
@@ -8,9 +26,15 @@ package struct LocalSources: Sendable {
   /// Corrects estimates where several sources speak: those that agree are rarely independent, and
   /// one that stands alone is doubtful. One cell for each set of origins that speak, set of those
   /// for the token, and bin.
-  var agreement = HitRateTable(cellCount: 256 * HitRateTable.binCount)
+  var agreement = HitRateTable(cellCount: HitRateTable.binCount << agreementBits)
+  private static let agreementBits: UInt32 = 10
 
-  private static let recyclingBit = UInt8(1) << DraftOrigin.recycling.rawValue
+  private var copy: PlannedSlot<CopySource>?
+  private var lookup: PlannedSlot<LookupSource>?
+  private var ngram: PlannedSlot<NgramSource>?
+  private var suffix: PlannedSlot<SuffixSource>?
+  private var prediction: PlannedSlot<PredictionSource>?
+  private var published: PlannedSlot<RecycleTemplate>?
 
   /// No source at all: decoding without local drafts.
   package static let none = LocalSources()
@@ -20,11 +44,27 @@ package struct LocalSources: Sendable {
     self.trigram = trigram
   }
 
-  /// Both sources, for a vocabulary of this size.
+  /// Both context-keyed stores, for a vocabulary of this size.
   package init(vocabularyCount: Int) {
-    self.init(
-      recycling: TokenRecycling(vocabularyCount: vocabularyCount), trigram: TrigramStore())
+    self.init([.recycling, .trigram], vocabularyCount: vocabularyCount)
   }
+
+  /// The sources of a set, for a vocabulary of this size.
+  package init(_ set: DraftSourceSet, vocabularyCount: Int) {
+    if set.contains(.recycling) { recycling = TokenRecycling(vocabularyCount: vocabularyCount) }
+    if set.contains(.trigram) { trigram = TrigramStore() }
+    if set.contains(.copy) { copy = PlannedSlot(CopySource()) }
+    if set.contains(.lookup) { lookup = PlannedSlot(LookupSource()) }
+    if set.contains(.ngram) { ngram = PlannedSlot(NgramSource()) }
+    if set.contains(.suffix) { suffix = PlannedSlot(SuffixSource()) }
+    if set.contains(.prediction) { prediction = PlannedSlot(PredictionSource()) }
+    if set.contains(.recyclePublished) {
+      published = PlannedSlot(RecycleTemplate(vocabularyCount: vocabularyCount))
+    }
+  }
+
+  /// Whether any source learns from rows of logits.
+  package var observesRows: Bool { recycling != nil || published != nil }
 
   /// Learns from a prompt: the trigram store from its tokens, Token Recycling from what followed
   /// what.
@@ -41,6 +81,13 @@ package struct LocalSources: Sendable {
   /// Learns one row of the target's logits, for example of the prompt.
   package mutating func observe(context: TokenContext, top: Span<TokenLogit>) {
     recycling?.observe(context: context, top: top)
+    published?.source.observe(context.last, top: top)
+  }
+
+  /// Learns from an answer that is finished, for the sessions to come.
+  package mutating func remember(_ answer: ArraySlice<TokenID>) {
+    suffix?.source.remember(answer)
+    ngram?.source.remember(answer)
   }
 
   /// Learns from newly decided tokens where no logits are known: the last `count` of `truth`.
@@ -56,9 +103,18 @@ package struct LocalSources: Sendable {
 
   /// Prepares the growth of a tree at `root`.
   ///
+  /// - Parameters:
+  ///   - root: where the tree grows.
+  ///   - text: of the session down to the root.
   /// - Returns: the place to begin at.
-  mutating func prepared(_ root: DraftPlace) -> DraftPlace {
-    trigram?.searched(root) ?? root
+  mutating func prepared(_ root: DraftPlace, text: inout SessionText) -> DraftPlace {
+    copy?.plan(after: &text)
+    lookup?.plan(after: &text)
+    ngram?.plan(after: &text)
+    suffix?.plan(after: &text)
+    prediction?.plan(after: &text)
+    published?.plan(after: &text)
+    return trigram?.searched(root) ?? root
   }
 
   /// Joins the guesses of all sources for one place.
@@ -77,14 +133,21 @@ package struct LocalSources: Sendable {
   ) {
     recycling?.propose(at: place, path: path, text: text, into: &candidates)
     trigram?.propose(at: place, into: &candidates)
+    copy?.propose(after: path, into: &candidates)
+    lookup?.propose(after: path, into: &candidates)
+    ngram?.propose(after: path, into: &candidates)
+    suffix?.propose(after: path, into: &candidates)
+    prediction?.propose(after: path, into: &candidates)
+    published?.propose(after: path, into: &candidates)
     joined.removeAll(keepingCapacity: true)
     for candidate in candidates[start...] { join(candidate, into: &joined) }
-    let present = joined.reduce(0 as UInt8) { $0 | $1.origins }
+    let present = joined.reduce(0 as UInt16) { $0 | $1.origins }
     if present.nonzeroBitCount > 1 {
       for index in joined.indices {
         let claimed = joined[index].probability
-        let sets = Int(present) * 16 + Int(joined[index].origins)
-        joined[index].cell = sets * HitRateTable.binCount + HitRateTable.bin(claimed)
+        joined[index].cell =
+          Self.agreementRow(present: present, origins: joined[index].origins)
+          * HitRateTable.binCount + HitRateTable.bin(claimed)
         joined[index].claimed = claimed
         joined[index].probability = agreement.estimate(
           cell: joined[index].cell, claimed: claimed)
@@ -112,6 +175,12 @@ package struct LocalSources: Sendable {
       switch origin {
       case .recycling: recycling?.learn(candidates[start..<end], truth: truth)
       case .trigram: trigram?.learn(candidates[start..<end], truth: truth)
+      case .copy: copy?.learn(candidates[start..<end], truth: truth)
+      case .lookup: lookup?.learn(candidates[start..<end], truth: truth)
+      case .ngram: ngram?.learn(candidates[start..<end], truth: truth)
+      case .suffix: suffix?.learn(candidates[start..<end], truth: truth)
+      case .prediction: prediction?.learn(candidates[start..<end], truth: truth)
+      case .recyclePublished: published?.learn(candidates[start..<end], truth: truth)
       case .remote, .model: break
       }
       start = end
@@ -123,33 +192,37 @@ package struct LocalSources: Sendable {
   }
 
   private func join(_ candidate: DraftCandidate, into joined: inout [JoinedCandidate]) {
-    let isSearched = candidate.origin == .trigram
-    let bit = UInt8(1) << candidate.origin.rawValue
-    for index in joined.indices where joined[index].token == candidate.token {
-      if candidate.estimate > joined[index].largest {
-        joined[index].largest = candidate.estimate
-        joined[index].origin = candidate.origin
-      }
-      // The local sources learn from the same text: two of them are hardly more sure than one.
-      let isSameEvidence = isSearched && joined[index].origins == Self.recyclingBit
-      joined[index].probability =
-        isSameEvidence
-        ? max(joined[index].probability, candidate.estimate)
-        : joinedProbability(joined[index].probability, candidate.estimate)
-      joined[index].origins |= bit
-      if isSearched {
-        joined[index].searchNode = candidate.handle
-      } else if candidate.handle >= 0 {
-        joined[index].pendingNode = candidate.handle
-      }
-      return
+    let isDrafter = candidate.origin == .remote || candidate.origin == .model
+    let index: Int
+    if let known = joined.firstIndex(where: { $0.token == candidate.token }) {
+      index = known
+    } else {
+      index = joined.count
+      joined.append(JoinedCandidate(token: candidate.token, origin: candidate.origin))
     }
-    joined.append(
-      JoinedCandidate(
-        token: candidate.token, probability: candidate.estimate, largest: candidate.estimate,
-        origin: candidate.origin, origins: bit,
-        pendingNode: isSearched ? -1 : candidate.handle,
-        searchNode: isSearched ? candidate.handle : -1))
+    if candidate.estimate > joined[index].largest {
+      joined[index].largest = candidate.estimate
+      joined[index].origin = candidate.origin
+    }
+    // The local sources learn from the same text: two of them are hardly more sure than one.
+    if isDrafter {
+      joined[index].drafted = joinedProbability(joined[index].drafted, candidate.estimate)
+    } else {
+      joined[index].local = max(joined[index].local, candidate.estimate)
+    }
+    joined[index].probability = joinedProbability(joined[index].drafted, joined[index].local)
+    joined[index].origins |= 1 << UInt16(candidate.origin.rawValue)
+    if candidate.origin == .trigram {
+      joined[index].searchNode = candidate.handle
+    } else if candidate.handle >= 0 {
+      joined[index].pendingNode = candidate.handle
+    }
+  }
+
+  /// Row of the table of agreement for a pair of sets; a hash, so that rare pairs may share one.
+  private static func agreementRow(present: UInt16, origins: UInt16) -> Int {
+    let pair = UInt32(present) << 16 | UInt32(origins)
+    return Int((pair &* 0x9e37_79b1) >> (32 - agreementBits))
   }
 }
 
@@ -157,14 +230,17 @@ package struct LocalSources: Sendable {
 struct JoinedCandidate: Sendable {
   var token: TokenID
   /// Estimated probability that the token is right, given that its parent is.
-  var probability: Float
+  var probability: Float = 0
+  /// That one of the drafters is right, and the largest estimate of the local sources.
+  var drafted: Float = 0
+  var local: Float = 0
   /// Largest single estimate; its origin is the guess's.
-  var largest: Float
+  var largest: Float = 0
   var origin: DraftOrigin
   /// One bit for each origin.
-  var origins: UInt8
-  var pendingNode: Int
-  var searchNode: Int
+  var origins: UInt16 = 0
+  var pendingNode = -1
+  var searchNode = -1
   /// Cell of the table of agreement; -1 where only one source speaks.
   var cell = -1
   /// Probability before that table.

@@ -25,7 +25,7 @@ package struct TokenRecycling: DraftSource {
   /// The first estimates are worth this many trials: they were fitted.
   private static let priorTrials: Float = 8
 
-  struct Entry {
+  struct Entry: Sendable {
     var token: UInt32
     var logProbability: Float
 
@@ -44,6 +44,9 @@ package struct TokenRecycling: DraftSource {
   private var weights: [(weight: Double, token: UInt32)] = []
   private var fresh: [Entry] = []
   private var copies: [SessionText.Copy] = []
+  private var rejected: [Entry] = []
+  /// Tokens of rejected drafts' rows that are guessed though nothing else speaks for them.
+  private static let rejectedMax = 4
 
   package init(vocabularyCount: Int) {
     precondition((1...1 << 21).contains(vocabularyCount), "vocabulary of \(vocabularyCount)")
@@ -113,11 +116,15 @@ package struct TokenRecycling: DraftSource {
     copies.removeAll(keepingCapacity: true)
     text?.findCopies(after: path, into: &copies)
     let (length, start) = longest(place.context, upTo: Self.keyMax)
-    guard start != nil || !copies.isEmpty else { return }
+    rejected.removeAll(keepingCapacity: true)
+    text?.findRejected(at: place.position, into: &rejected)
+    guard start != nil || !copies.isEmpty || !rejected.isEmpty else { return }
     collectRow(length: length, start: start, place: place)
+    collectRejected(text, place: place)
     collectText(text, place: place)
+    collectShorterRows(length: length, place: place)
     let isGreedy = place.sampling.temperature == 0
-    weigh(EvidenceWeights.of(keyLength: length, isGreedy: isGreedy))
+    weigh(EvidenceWeights.of(keyLength: length, isGreedy: isGreedy), hasKey: length > 0)
     for rank in 0..<min(weights.count, Self.proposalMax) {
       let claimed = Float(weights[rank].weight)
       guard claimed > 0.002 else { break }
@@ -154,7 +161,8 @@ package struct TokenRecycling: DraftSource {
       largest = max(largest, logProbability * inverse)
       evidence.append(
         DraftEvidence(
-          token: entry.token, logProbability: logProbability * inverse, isInRow: true))
+          token: entry.token, logProbability: logProbability * inverse, isInRow: true,
+          rank: index - start))
     }
     guard sampling.temperature > 0 else { return }
     // What min-p dropped then, with some margin, it most likely drops again.
@@ -164,6 +172,53 @@ package struct TokenRecycling: DraftSource {
       evidence[index].logProbability += sampling.noise.value(
         position: place.position, token: TokenID(evidence[index].token))
     }
+  }
+
+  /// Adds the likeliest tokens of rejected drafts' rows to `evidence`, and to each token what those
+  /// rows say.
+  private mutating func collectRejected(_ text: SessionText?, place: DraftPlace) {
+    guard let text else { return }
+    rejected.sort { ($1.logProbability, $0.token) < ($0.logProbability, $1.token) }
+    for entry in rejected.prefix(Self.rejectedMax)
+    where !evidence.contains(where: { $0.token == entry.token }) {
+      evidence.append(absent(entry.token, at: place))
+    }
+    for entry in rejected {
+      guard let index = evidence.firstIndex(where: { $0.token == entry.token }) else { continue }
+      evidence[index].rejectedLogProbability = Self.bounded(entry.logProbability)
+    }
+    text.findRejected(at: place.position - 1, into: &rejected)
+    for entry in rejected {
+      guard let index = evidence.firstIndex(where: { $0.token == entry.token }) else { continue }
+      evidence[index].precedingRejectedLogProbability = Self.bounded(entry.logProbability)
+    }
+  }
+
+  /// Adds to each token of `evidence` what the rows of shorter keys say.
+  private mutating func collectShorterRows(length: Int, place: DraftPlace) {
+    guard length >= 2 else { return }
+    forEachInRow(place.context, length: length - 1) { evidence, logProbability in
+      evidence.shorterLogProbability = logProbability
+      if length == 2 { evidence.singleLogProbability = logProbability }
+    }
+    guard length == 3 else { return }
+    forEachInRow(place.context, length: 1) { $0.singleLogProbability = $1 }
+  }
+
+  private mutating func forEachInRow(
+    _ context: TokenContext, length: Int, _ note: (inout DraftEvidence, Double) -> Void
+  ) {
+    guard let start = find(context, length: length) else { return }
+    for row in start..<start + Self.rowLength {
+      let entry = entry(length: length, at: row)
+      guard entry.token != TokenContext.absent else { break }
+      guard let index = evidence.firstIndex(where: { $0.token == entry.token }) else { continue }
+      note(&evidence[index], Self.bounded(entry.logProbability))
+    }
+  }
+
+  private static func bounded(_ logProbability: Float) -> Double {
+    max(DraftEvidence.absentLogProbability, Double(logProbability))
   }
 
   /// Adds the copies to `evidence`, and to each token what the text and the preceding row say.
@@ -206,12 +261,13 @@ package struct TokenRecycling: DraftSource {
   }
 
   /// Fills `weights` with the tokens of `evidence` and their probabilities, largest first.
-  private mutating func weigh(_ table: EvidenceWeights) {
+  private mutating func weigh(_ table: EvidenceWeights, hasKey: Bool) {
     weights.removeAll(keepingCapacity: true)
     // The one is for what nobody thought of; the bound keeps the sum finite.
     var total = 1.0
     for guess in evidence {
-      let weight = ExactMath.exp(min(30, guess.score(table)))
+      let weight = ExactMath.exp(
+        min(30, guess.score(hasKey || guess.copyCount == 0 ? table : .copyWithoutKey)))
       weights.append((weight, guess.token))
       total += weight
     }
@@ -292,7 +348,7 @@ package struct TokenRecycling: DraftSource {
 
 /// Fills `row` with the largest logits as log-probabilities among themselves; empties it where
 /// there is none.
-private func normalize(_ top: Span<TokenLogit>, into row: inout [TokenRecycling.Entry]) {
+func normalize(_ top: Span<TokenLogit>, into row: inout [TokenRecycling.Entry]) {
   row.removeAll(keepingCapacity: true)
   guard top.count > 0, top[0].logit > -.infinity, top[0].logit < .infinity else { return }
   let count = min(top.count, TokenRecycling.rowLength)
