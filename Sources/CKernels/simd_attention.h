@@ -57,10 +57,18 @@ INLINE lanes load_cache_scales(const uint8_t *block, size_t offset, size_t c) {
   return lanes_load_half((const uint16_t *)(block + offset) + c / 32 * 16);
 }
 
-/// Scores of `run` blocks for `count` queries.
+/// Asks for 16 elements of a block, if they begin a line of the cache. Floats are mostly blocks that
+/// were converted just now.
+INLINE void prefetch_cached(const uint8_t *block, size_t at, const ck_cache_type type) {
+  const size_t bytes = at * (type == ck_cache_f16 ? 2 : 1);
+  if (type != ck_cache_f32 && bytes % 64 == 0) __builtin_prefetch(block + bytes);
+}
+
+/// Scores of `run` blocks for `count` queries; asks for the blocks `ahead` on the way, which
+/// the hardware does not find: they begin a new page every time.
 INLINE void score_tile(const ck_attention *job, size_t query, size_t at,
-                       const uint8_t *const *blocks, const ck_cache_type type, const size_t count,
-                       const size_t run) {
+                       const uint8_t *const *blocks, const uint8_t *const *ahead,
+                       const ck_cache_type type, const size_t count, const size_t run) {
   lanes sums16[4][key_run], scales[key_run];
   const float *queries[4];
   size_t head_length = job->head_length;
@@ -77,6 +85,7 @@ INLINE void score_tile(const ck_attention *job, size_t query, size_t at,
     for (size_t c = start; c < end; c++) {
       lanes keys[key_run];
       UNROLL for (size_t b = 0; b < run; b++) {
+        prefetch_cached(ahead[b], 16 * c, type);
         keys[b] = load_cached(blocks[b], 16 * c, type);
         if (type == ck_cache_q8_0) keys[b] = lanes_mul(keys[b], scales[b]);
       }
@@ -99,36 +108,39 @@ INLINE void score_tile(const ck_attention *job, size_t query, size_t at,
 }
 
 INLINE void score_count(const ck_attention *job, size_t query, size_t at,
-                        const uint8_t *const *blocks, const ck_cache_type type,
-                        const size_t count, size_t run) {
+                        const uint8_t *const *blocks, const uint8_t *const *ahead,
+                        const ck_cache_type type, const size_t count, size_t run) {
   size_t b = 0;
   if (run == key_run) {
-    score_tile(job, query, at, blocks, type, count, key_run);
+    score_tile(job, query, at, blocks, ahead, type, count, key_run);
     return;
   }
-  for (; b + 2 <= run; b += 2) score_tile(job, query, at + 16 * b, blocks + b, type, count, 2);
-  if (b < run) score_tile(job, query, at + 16 * b, blocks + b, type, count, 1);
+  for (; b + 2 <= run; b += 2)
+    score_tile(job, query, at + 16 * b, blocks + b, ahead + b, type, count, 2);
+  if (b < run) score_tile(job, query, at + 16 * b, blocks + b, ahead + b, type, count, 1);
 }
 
 INLINE void score_run(const ck_attention *job, size_t query_begin, size_t query_end, size_t at,
-                      const uint8_t *const *blocks, const ck_cache_type type, size_t run) {
+                      const uint8_t *const *blocks, const uint8_t *const *ahead,
+                      const ck_cache_type type, size_t run) {
   size_t q = query_begin;
   for (; q + QUERY_TILE <= query_end; q += QUERY_TILE)
-    score_count(job, q, at, blocks, type, QUERY_TILE, run);
+    score_count(job, q, at, blocks, ahead, type, QUERY_TILE, run);
   switch (query_end - q) {
 #if QUERY_TILE > 2
-    case 3: score_count(job, q, at, blocks, type, 3, run); break;
-    case 2: score_count(job, q, at, blocks, type, 2, run); break;
+    case 3: score_count(job, q, at, blocks, ahead, type, 3, run); break;
+    case 2: score_count(job, q, at, blocks, ahead, type, 2, run); break;
 #endif
-    case 1: score_count(job, q, at, blocks, type, 1, run); break;
+    case 1: score_count(job, q, at, blocks, ahead, type, 1, run); break;
     default: break;
   }
 }
 
 /// One block of keys as floats, [head_length][16].
-INLINE void expand_keys(float *out, const uint8_t *block, const ck_cache_type type,
-                        size_t head_length) {
+INLINE void expand_keys(float *out, const uint8_t *block, const uint8_t *ahead,
+                        const ck_cache_type type, size_t head_length) {
   for (size_t c = 0; c < head_length; c++) {
+    prefetch_cached(ahead, 16 * c, type);
     lanes key = load_cached(block, 16 * c, type);
     if (type == ck_cache_q8_0)
       key = lanes_mul(key, load_cache_scales(block, ck_key_scales(head_length), c));
@@ -144,16 +156,18 @@ INLINE void score_blocks(const ck_attention *job, size_t query_begin, size_t que
   for (size_t i = 0; i < blocks->count; i += key_run) {
     size_t run = blocks->count - i < key_run ? blocks->count - i : key_run;
     size_t at = (blocks->first_block + i) * 16 - job->origin;
-    const uint8_t *parts[key_run];
+    const uint8_t *parts[key_run], *ahead[key_run];
     for (size_t b = 0; b < run; b++) {
+      size_t next = i + key_run + b < blocks->count ? i + key_run + b : i + b;
       parts[b] = blocks->keys + blocks->indices[i + b] * stride;
+      ahead[b] = blocks->keys + blocks->indices[next] * stride;
       if (expands) {
-        expand_keys(floats[b], parts[b], type, job->head_length);
+        expand_keys(floats[b], parts[b], ahead[b], type, job->head_length);
         parts[b] = (const uint8_t *)floats[b];
       }
     }
-    if (expands) score_run(job, query_begin, query_end, at, parts, ck_cache_f32, run);
-    else score_run(job, query_begin, query_end, at, parts, type, run);
+    if (expands) score_run(job, query_begin, query_end, at, parts, ahead, ck_cache_f32, run);
+    else score_run(job, query_begin, query_end, at, parts, ahead, type, run);
   }
 }
 
@@ -196,6 +210,7 @@ static void attention_weights(const ck_attention *job, size_t query_begin, size_
 /// Up to value_run blocks of one chunk of values.
 typedef struct value_blocks {
   const uint8_t *blocks[value_run];  ///< From the chunk's first element on.
+  const uint8_t *ahead[value_run];    ///< Those that come next, likewise.
   const uint16_t *scales[value_run];  ///< q8_0: [16] halves for each 32 elements of the chunk.
   size_t row;                         ///< Elements from one position to the next.
   size_t position;                    ///< Logical, of the first block.
@@ -227,6 +242,7 @@ INLINE void value_tile(const ck_attention *job, size_t query, const value_blocks
     for (; i < stop; i++) {
       lanes values[4];
       UNROLL for (size_t p = 0; p < parts; p++) {
+        prefetch_cached(run->ahead[block], i % 16 * run->row + 16 * p, type);
         values[p] = load_cached(run->blocks[block], i % 16 * run->row + 16 * p, type);
         if (type == ck_cache_q8_0)
           values[p] = lanes_mul(values[p], lanes_set1(scales[p / 2][i % 16]));
@@ -286,8 +302,9 @@ INLINE void value_queries(const ck_attention *job, size_t query_begin, size_t qu
 }
 
 /// One chunk of one block of values as floats, [16][16 * parts].
-INLINE void expand_values(float *out, const uint8_t *block, const uint16_t *scales, size_t row,
-                          const ck_cache_type type, const size_t parts) {
+INLINE void expand_values(float *out, const uint8_t *block, const uint8_t *ahead,
+                          const uint16_t *scales, size_t row, const ck_cache_type type,
+                          const size_t parts) {
   float factors[2][16];
   if (type == ck_cache_q8_0) {
     UNROLL for (size_t g = 0; 2 * g < parts; g++)
@@ -295,6 +312,7 @@ INLINE void expand_values(float *out, const uint8_t *block, const uint16_t *scal
   }
   for (size_t i = 0; i < 16; i++) {
     UNROLL for (size_t p = 0; p < parts; p++) {
+      prefetch_cached(ahead, i * row + 16 * p, type);
       lanes value = load_cached(block, i * row + 16 * p, type);
       if (type == ck_cache_q8_0) value = lanes_mul(value, lanes_set1(factors[p / 2][i]));
       lanes_store(out + (i * parts + p) * 16, value);
@@ -316,11 +334,13 @@ INLINE void value_chunk(const ck_attention *job, size_t query_begin, size_t quer
                         .c = c};
     for (size_t b = 0; b < count; b++) {
       const uint8_t *block = blocks->values + blocks->indices[i + b] * stride;
+      size_t next = i + value_run + b < blocks->count ? i + value_run + b : i + b;
       run.blocks[b] = block + c * width;
+      run.ahead[b] = blocks->values + blocks->indices[next] * stride + c * width;
       run.scales[b] =
           (const uint16_t *)(block + ck_value_scales(job->head_length)) + c / 32 * 16;
       if (expands) {
-        expand_values(floats[b], run.blocks[b], run.scales[b],
+        expand_values(floats[b], run.blocks[b], run.ahead[b], run.scales[b],
                       ck_value_length(job->head_length), type, parts);
         run.blocks[b] = (const uint8_t *)floats[b];
       }
