@@ -14,7 +14,13 @@
 #define PAIR_MIN 13
 #define SPLIT_MAX 6
 #define KEY_RUN 4
-#define QUERY_TILE 4
+#define SCORE_SUMS 24
+#define QUERY_TILE 12
+#define EACH_QUERY_COUNT(F) \
+  F(1) F(2) F(3) F(4) F(5) F(6) F(7) F(8) F(9) F(10) F(11) F(12)
+#define VALUE_TILE 6
+#define EACH_VALUE_COUNT(F) F(1) F(2) F(3) F(4) F(5) F(6)
+#define VALUE_EXPAND 12
 #define VALUE_PARTS 4
 #define OP static inline __attribute__((always_inline))
 

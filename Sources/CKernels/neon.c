@@ -12,7 +12,12 @@
 #define PAIR_MIN (TILE_MAX + 1)
 #define SPLIT_MAX 0
 #define KEY_RUN 2
+#define SCORE_SUMS 4
 #define QUERY_TILE 2
+#define EACH_QUERY_COUNT(F) F(1) F(2)
+#define VALUE_TILE 2
+#define EACH_VALUE_COUNT(F) F(1) F(2)
+#define VALUE_EXPAND 2
 #define VALUE_PARTS 2
 #define OP static inline __attribute__((always_inline))
 #define EACH _Pragma("clang loop unroll(full)") for (int i = 0; i < 4; i++)

@@ -1,12 +1,14 @@
 // Attention and the key/value cache, in terms of the lanes of simd_kernels.h.
 //
 // Sixteen positions of a block sit in sixteen lanes for the scores, sixteen elements of a value for
-// the weighted sums; neither needs a sum over lanes. A load serves up to QUERY_TILE queries. More
-// queries than that first get the blocks as floats, on the stack, so that halves and bytes are
-// converted once for all of them.
+// the weighted sums; neither needs a sum over lanes. A load serves up to QUERY_TILE queries, or
+// VALUE_TILE. Many more queries first get the blocks as floats, on the stack, so that halves and
+// bytes are converted once for all of them.
 
 /// Blocks taken at once. Converted keys are 16 KiB each at most.
 enum { key_run = KEY_RUN, value_run = 4 };
+/// Queries of one go over the keys.
+#define QUERY_MAX 16
 
 static void store_key(uint8_t *block, ck_cache_type type, size_t position, const float *x,
                       size_t head_length) {
@@ -64,16 +66,40 @@ INLINE void prefetch_cached(const uint8_t *block, size_t at, const ck_cache_type
   if (type != ck_cache_f32 && bytes % 64 == 0) __builtin_prefetch(block + bytes);
 }
 
-/// Scores of `run` blocks for `count` queries; asks for the blocks `ahead` on the way, which
-/// the hardware does not find: they begin a new page every time.
-INLINE void score_tile(const ck_attention *job, size_t query, size_t at,
+/// Queries side by side, so that one pointer reaches them all: [groups][head_length][group].
+typedef struct packed_queries {
+  float elements[QUERY_MAX * ck_head_length_max];
+  size_t count;
+} packed_queries;
+
+/// The queries are taken in as few groups as possible, all about equal; group `g` of `groups` ends
+/// before this one.
+INLINE size_t group_end(size_t g, size_t groups, size_t count) { return (g + 1) * count / groups; }
+
+static void pack_queries(packed_queries *packed, const ck_attention *job, size_t query,
+                         size_t count) {
+  packed->count = count;
+  size_t groups = (count + QUERY_TILE - 1) / QUERY_TILE;
+  float *to = packed->elements;
+  for (size_t g = 0, begin = 0; g < groups; g++) {
+    size_t end = group_end(g, groups, count);
+    for (size_t q = begin; q < end; q++) {
+      const float *from = job->query + job->queries[query + q].query;
+      for (size_t c = 0; c < job->head_length; c++) to[c * (end - begin) + q - begin] = from[c];
+    }
+    to += (end - begin) * job->head_length;
+    begin = end;
+  }
+}
+
+/// Scores of `run` blocks for `count` queries, `x`: [head_length][count]; asks for the blocks
+/// `ahead` on the way, which the hardware does not find: they begin a new page every time.
+INLINE void score_tile(const ck_attention *job, size_t query, const float *x, size_t at,
                        const uint8_t *const *blocks, const uint8_t *const *ahead,
                        const ck_cache_type type, const size_t count, const size_t run) {
-  lanes sums16[4][key_run], scales[key_run];
-  const float *queries[4];
+  lanes sums16[QUERY_TILE][key_run], scales[key_run];
   size_t head_length = job->head_length;
   UNROLL for (size_t q = 0; q < count; q++) {
-    queries[q] = job->query + job->queries[query + q].query;
     UNROLL for (size_t b = 0; b < run; b++) sums16[q][b] = lanes_zero();
   }
   for (size_t start = 0; start < head_length; start += 32) {
@@ -82,7 +108,7 @@ INLINE void score_tile(const ck_attention *job, size_t query, size_t at,
       UNROLL for (size_t b = 0; b < run; b++)
         scales[b] = load_cache_scales(blocks[b], ck_key_scales(head_length), start);
     }
-    for (size_t c = start; c < end; c++) {
+    for (size_t c = start; c < end; c++, x += count) {
       lanes keys[key_run];
       UNROLL for (size_t b = 0; b < run; b++) {
         prefetch_cached(ahead[b], 16 * c, type);
@@ -90,9 +116,9 @@ INLINE void score_tile(const ck_attention *job, size_t query, size_t at,
         if (type == ck_cache_q8_0) keys[b] = lanes_mul(keys[b], scales[b]);
       }
       UNROLL for (size_t q = 0; q < count; q++) {
-        lanes x = lanes_set1(queries[q][c]);
+        lanes element = lanes_set1(x[q]);
         UNROLL for (size_t b = 0; b < run; b++)
-          sums16[q][b] = lanes_fma(x, keys[b], sums16[q][b]);
+          sums16[q][b] = lanes_fma(element, keys[b], sums16[q][b]);
       }
     }
   }
@@ -107,32 +133,31 @@ INLINE void score_tile(const ck_attention *job, size_t query, size_t at,
   }
 }
 
-INLINE void score_count(const ck_attention *job, size_t query, size_t at,
+/// As many blocks at once as there are registers for: four, two or one.
+INLINE void score_count(const ck_attention *job, size_t query, const float *x, size_t at,
                         const uint8_t *const *blocks, const uint8_t *const *ahead,
                         const ck_cache_type type, const size_t count, size_t run) {
+  const size_t most = SCORE_SUMS / count < 2 ? 1 : SCORE_SUMS / count < 4 || key_run < 4 ? 2 : 4;
   size_t b = 0;
-  if (run == key_run) {
-    score_tile(job, query, at, blocks, ahead, type, count, key_run);
-    return;
-  }
-  for (; b + 2 <= run; b += 2)
-    score_tile(job, query, at + 16 * b, blocks + b, ahead + b, type, count, 2);
-  if (b < run) score_tile(job, query, at + 16 * b, blocks + b, ahead + b, type, count, 1);
+  for (; b + most <= run; b += most)
+    score_tile(job, query, x, at + 16 * b, blocks + b, ahead + b, type, count, most);
+  for (; b < run; b++)
+    score_tile(job, query, x, at + 16 * b, blocks + b, ahead + b, type, count, 1);
 }
 
-INLINE void score_run(const ck_attention *job, size_t query_begin, size_t query_end, size_t at,
-                      const uint8_t *const *blocks, const uint8_t *const *ahead,
+INLINE void score_run(const ck_attention *job, size_t query, const packed_queries *packed,
+                      size_t at, const uint8_t *const *blocks, const uint8_t *const *ahead,
                       const ck_cache_type type, size_t run) {
-  size_t q = query_begin;
-  for (; q + QUERY_TILE <= query_end; q += QUERY_TILE)
-    score_count(job, q, at, blocks, ahead, type, QUERY_TILE, run);
-  switch (query_end - q) {
-#if QUERY_TILE > 2
-    case 3: score_count(job, q, at, blocks, ahead, type, 3, run); break;
-    case 2: score_count(job, q, at, blocks, ahead, type, 2, run); break;
-#endif
-    case 1: score_count(job, q, at, blocks, ahead, type, 1, run); break;
-    default: break;
+  size_t groups = (packed->count + QUERY_TILE - 1) / QUERY_TILE;
+  const float *x = packed->elements;
+  for (size_t g = 0, begin = 0; g < groups; g++) {
+    size_t end = group_end(g, groups, packed->count);
+#define SCORES(count)                                                                          \
+  case count: score_count(job, query + begin, x, at, blocks, ahead, type, count, run); break;
+    switch (end - begin) { EACH_QUERY_COUNT(SCORES) }
+#undef SCORES
+    x += (end - begin) * job->head_length;
+    begin = end;
   }
 }
 
@@ -148,10 +173,12 @@ INLINE void expand_keys(float *out, const uint8_t *block, const uint8_t *ahead,
   }
 }
 
-INLINE void score_blocks(const ck_attention *job, size_t query_begin, size_t query_end,
-                         const ck_cache_blocks *blocks, const ck_cache_type type) {
+INLINE void score_some(const ck_attention *job, size_t query, size_t count,
+                       const ck_cache_blocks *blocks, const ck_cache_type type) {
   float floats[key_run][ck_head_length_max * 16] __attribute__((aligned(64)));
-  bool expands = type != ck_cache_f32 && query_end - query_begin > QUERY_TILE;
+  packed_queries packed;
+  pack_queries(&packed, job, query, count);
+  bool expands = type != ck_cache_f32 && count > QUERY_TILE;
   size_t stride = ck_cache_key_bytes(type, job->head_length);
   for (size_t i = 0; i < blocks->count; i += key_run) {
     size_t run = blocks->count - i < key_run ? blocks->count - i : key_run;
@@ -166,8 +193,16 @@ INLINE void score_blocks(const ck_attention *job, size_t query_begin, size_t que
         parts[b] = (const uint8_t *)floats[b];
       }
     }
-    if (expands) score_run(job, query_begin, query_end, at, parts, ahead, ck_cache_f32, run);
-    else score_run(job, query_begin, query_end, at, parts, ahead, type, run);
+    if (expands) score_run(job, query, &packed, at, parts, ahead, ck_cache_f32, run);
+    else score_run(job, query, &packed, at, parts, ahead, type, run);
+  }
+}
+
+INLINE void score_blocks(const ck_attention *job, size_t query_begin, size_t query_end,
+                         const ck_cache_blocks *blocks, const ck_cache_type type) {
+  for (size_t q = query_begin; q < query_end; q += QUERY_MAX) {
+    size_t count = query_end - q < QUERY_MAX ? query_end - q : QUERY_MAX;
+    score_some(job, q, count, blocks, type);
   }
 }
 
@@ -220,9 +255,9 @@ typedef struct value_blocks {
 INLINE void value_tile(const ck_attention *job, size_t query, const value_blocks *run,
                        size_t begin, size_t end, const ck_cache_type type, const size_t count,
                        const size_t parts) {
-  lanes sums16[4][4];
-  float *out[4];
-  const float *weights[4];
+  lanes sums16[VALUE_TILE][4];
+  float *out[VALUE_TILE];
+  const float *weights[VALUE_TILE];
   size_t left = job->head_length - run->c;
   UNROLL for (size_t q = 0; q < count; q++) {
     out[q] = job->out + job->queries[query + q].out + run->c;
@@ -288,16 +323,14 @@ INLINE void value_count(const ck_attention *job, size_t query, const value_block
 INLINE void value_queries(const ck_attention *job, size_t query_begin, size_t query_end,
                           const value_blocks *run, size_t end, const ck_cache_type type,
                           const size_t parts) {
-  size_t q = query_begin;
-  for (; q + QUERY_TILE <= query_end; q += QUERY_TILE)
-    value_count(job, q, run, end, type, QUERY_TILE, parts);
-  switch (query_end - q) {
-#if QUERY_TILE > 2
-    case 3: value_count(job, q, run, end, type, 3, parts); break;
-    case 2: value_count(job, q, run, end, type, 2, parts); break;
-#endif
-    case 1: value_count(job, q, run, end, type, 1, parts); break;
-    default: break;
+  size_t total = query_end - query_begin, groups = (total + VALUE_TILE - 1) / VALUE_TILE;
+  for (size_t g = 0, first = 0; g < groups; g++) {
+    size_t last = group_end(g, groups, total);
+#define VALUES(count)                                                                          \
+  case count: value_count(job, query_begin + first, run, end, type, count, parts); break;
+    switch (last - first) { EACH_VALUE_COUNT(VALUES) }
+#undef VALUES
+    first = last;
   }
 }
 
@@ -324,7 +357,7 @@ INLINE void value_chunk(const ck_attention *job, size_t query_begin, size_t quer
                         const ck_cache_blocks *blocks, size_t c, const ck_cache_type type,
                         const size_t parts) {
   float floats[value_run][16 * 16 * VALUE_PARTS] __attribute__((aligned(64)));
-  bool expands = type != ck_cache_f32 && query_end - query_begin > QUERY_TILE;
+  bool expands = type != ck_cache_f32 && query_end - query_begin > VALUE_EXPAND;
   size_t stride = ck_cache_value_bytes(type, job->head_length);
   size_t width = type == ck_cache_f32 ? 4 : type == ck_cache_f16 ? 2 : 1;
   for (size_t i = 0; i < blocks->count; i += value_run) {

@@ -24,8 +24,11 @@
 //                    sums_to_lanes
 //   quantize_block   32 floats to 32 int8 with the sums of both halves
 //   TILE_MAX         4 or 16
-//   QUERY_TILE       queries that share a load of keys or values, at most 4
+//   QUERY_TILE       queries that share a load of keys; EACH_QUERY_COUNT(F): F(1) ... F(QUERY_TILE)
+//   SCORE_SUMS       sums over keys that there are registers for, at least QUERY_TILE
 //   KEY_RUN          blocks of keys in flight for each query, at most 4
+//   VALUE_TILE       queries that share a load of values; EACH_VALUE_COUNT likewise
+//   VALUE_EXPAND     more queries than this get values that were converted before
 //   VALUE_PARTS      vectors of values in flight for each query
 //   COLUMN_GROUP     columns whose dot products take turns
 //   PAIR_MIN         columns from which on 16-bit floats are widened first
