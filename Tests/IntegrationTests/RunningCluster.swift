@@ -14,10 +14,11 @@ struct RunningCluster {
   let workers: String
   let model: String
 
-  /// `specType` names the local drafts of the verifier, `options` are further ones of it, and
-  /// `keys` are those that clients need.
+  /// `specType` names the local drafts of the verifier, `options` are further ones of it and
+  /// `environment` adds to its environment; `keys` are those that clients need.
   init(
-    specType: String, slots: Int = 8, options: [String] = [], keys: [String] = []
+    specType: String, slots: Int = 8, options: [String] = [], keys: [String] = [],
+    environment: [String: String] = [:]
   ) async throws {
     model = try TestFiles.modelPath()
     router = try Daemon(
@@ -35,8 +36,8 @@ struct RunningCluster {
       [
         "verifier", "-m", model, "--router", workers, "--spec-type", specType, "--slots",
         "\(slots)", "--draft-store", "none", "--lifeline",
-      ] + options)
-    _ = try await verifier.line()
+      ] + options, environment: environment)
+    _ = try await verifier.line(timeout: .seconds(120))
   }
 
   /// Starts a drafter and returns when the router has taken it.

@@ -134,54 +134,85 @@ package struct MeasuredCosts: Sendable {
   private static let attentionSize = 8
   private static let attentionContext = 256
 
-  /// Times passes of growing size without a prompt, then what a longer context adds to them; sizes
-  /// take turns, medians count.
-  package init(engine: InferenceEngine, roundCount: Int = 5) throws(EngineError) {
-    let cache = try engine.makeCache()
+  /// Times passes of growing size without a prompt, then what a longer context adds to them; medians
+  /// count. A slow engine gets fewer rounds and fewer sizes: about `budget` is spent, and one pass
+  /// over one token and one over two at least.
+  package init(
+    engine: InferenceEngine, roundCount: Int = 5, budget: Duration = .seconds(4)
+  ) throws(EngineError) {
     let sizes = Self.sizes.filter { $0 < engine.contextLength }
     guard !sizes.isEmpty else {
       costs = .assumed
       single = .zero
       return
     }
-    let vocabulary = UInt32(engine.model.shape.vocabularyCount)
-    func token(_ index: Int) -> TokenID { TokenID(UInt32(index * 7 + 3) % vocabulary) }
     let clock = ContinuousClock()
-    func timed(_ size: Int, _ cache: KVCache) throws(EngineError) -> Duration {
-      let start = clock.now
-      try engine.forward(ForwardBatch(chain: (0..<size).map(token), logits: .all), cache: cache)
-      cache.dropScratch()
-      return clock.now - start
-    }
-    // Short contexts of small models have no room for the second measurement.
-    let long = engine.contextLength > Self.attentionContext * 2 ? try engine.makeCache() : nil
-    if let long {
-      for _ in 0..<Self.attentionContext / 64 {
-        try engine.forward(ForwardBatch(chain: (0..<64).map(token), logits: .none), cache: long)
-        long.commit(Array(0..<64))
-      }
-    }
-    var times = sizes.map { _ in [Duration]() }
-    var longer: [Duration] = []
-    // The first round warms up.
+    let deadline = clock.now + budget
+    let cache = try engine.makeCache()
+    // The first round warms up; it counts where there is no time for another one.
+    var rounds: [[Duration]] = []
     for round in 0...roundCount {
-      for (index, size) in sizes.enumerated() {
-        let time = try timed(size, cache)
-        if round > 0 { times[index].append(time) }
-        guard size == Self.attentionSize, let long else { continue }
-        let difference = try timed(size, long) - time
-        if round > 0 { longer.append(difference) }
+      var times: [Duration] = []
+      for size in sizes where times.count < 2 || clock.now < deadline {
+        times.append(try Self.time(size, cache, engine: engine))
       }
+      if round > 0, times.count < rounds[0].count { break }
+      rounds.append(times)
     }
-    let medians = times.map { Self.seconds(Self.median($0)) }
+    if rounds.count > 1 { rounds.removeFirst() }
+    let medians = rounds[0].indices.map { size in
+      Self.seconds(Self.median(rounds.map { $0[size] }))
+    }
     single = .seconds(medians[0])
-    var attention = 0.0
-    if !longer.isEmpty {
-      let positions = Double(Self.attentionSize * Self.attentionContext)
-      attention = Self.seconds(Self.median(longer)) / positions / medians[0]
-    }
     costs = VerifyCosts(
-      relative: Self.interpolated(sizes, medians), attention: Float(attention))
+      relative: Self.interpolated(sizes, medians),
+      attention: Float(
+        try Self.attention(engine, short: cache, largest: medians, until: deadline) / medians[0]))
+  }
+
+  /// Seconds that a node's attention takes for each position; 0 where there is no time or no room
+  /// to measure it.
+  private static func attention(
+    _ engine: InferenceEngine, short: KVCache, largest medians: [Double],
+    until deadline: ContinuousClock.Instant
+  ) throws(EngineError) -> Double {
+    let stretch = 64
+    let stretchCount = attentionContext / stretch
+    // The largest of all sizes tells what a stretch of the context will take.
+    let expected = (medians.last ?? 0) * Double(stretch * stretchCount / (sizes.last ?? 1))
+    let clock = ContinuousClock()
+    guard engine.contextLength > attentionContext * 2, medians.count == sizes.count,
+      clock.now + .seconds(expected) < deadline
+    else { return 0 }
+    let long = try engine.makeCache()
+    for _ in 0..<stretchCount {
+      try engine.forward(
+        ForwardBatch(chain: tokens(stretch, engine: engine), logits: .none), cache: long)
+      long.commit(Array(0..<stretch))
+    }
+    var differences: [Duration] = []
+    repeat {
+      let without = try time(attentionSize, short, engine: engine)
+      differences.append(try time(attentionSize, long, engine: engine) - without)
+    } while differences.count < 5 && clock.now < deadline
+    return max(0, seconds(median(differences)) / Double(attentionSize * attentionContext))
+  }
+
+  private static func tokens(_ count: Int, engine: InferenceEngine) -> [TokenID] {
+    let vocabulary = UInt32(engine.model.shape.vocabularyCount)
+    return (0..<count).map { TokenID(UInt32($0 * 7 + 3) % vocabulary) }
+  }
+
+  /// Time of one verification.
+  private static func time(
+    _ size: Int, _ cache: KVCache, engine: InferenceEngine
+  ) throws(EngineError) -> Duration {
+    let batch = ForwardBatch(chain: tokens(size, engine: engine), logits: .all)
+    let clock = ContinuousClock()
+    let start = clock.now
+    try engine.forward(batch, cache: cache)
+    cache.dropScratch()
+    return clock.now - start
   }
 
   private static func median(_ times: [Duration]) -> Duration { times.sorted()[times.count / 2] }
@@ -190,10 +221,10 @@ package struct MeasuredCosts: Sendable {
     Double(duration.components.seconds) + Double(duration.components.attoseconds) * 1e-18
   }
 
-  /// The time of every size up to the largest, straight lines between the measured ones.
+  /// The time of every size up to the largest measured one, straight lines between them.
   private static func interpolated(_ sizes: [Int], _ times: [Double]) -> [Float] {
     var all: [Float] = []
-    for (index, size) in sizes.enumerated() {
+    for (index, size) in sizes.prefix(times.count).enumerated() {
       guard index > 0 else {
         all.append(Float(times[0]))
         continue
