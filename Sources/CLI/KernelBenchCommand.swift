@@ -23,7 +23,7 @@ struct KernelBenchCommand: ParsableCommand {
   var width = 1536
 
   @Option(help: "Megabytes of weights.")
-  var megabytes = 192
+  var megabytes = 448
 
   @Option(
     name: [.customShort("r"), .customLong("repetitions")], help: "Repetitions; medians are shown.")
