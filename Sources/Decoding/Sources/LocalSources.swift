@@ -61,6 +61,12 @@ package struct LocalSources: Sendable {
     trigram?.searched(root) ?? root
   }
 
+  /// Exchanges what the sources remember of the tree that grows, see ``prepared(_:)``, so that the
+  /// trees of several sessions can grow by turns.
+  mutating func exchangeSearch(_ search: inout [TrigramSearch.Node]) {
+    trigram?.exchangeSearch(&search)
+  }
+
   /// Joins the guesses of all sources for one place.
   ///
   /// - Parameters:
