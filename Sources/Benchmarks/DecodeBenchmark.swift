@@ -52,9 +52,9 @@ package struct DecodeBenchmark {
     }
   }
 
-  private let engine: InferenceEngine
+  let engine: InferenceEngine
   private let draftEngine: InferenceEngine?
-  private let costs: MeasuredCosts
+  let costs: MeasuredCosts
 
   package init(engine: InferenceEngine, draftEngine: InferenceEngine?) throws(EngineError) {
     self.engine = engine
