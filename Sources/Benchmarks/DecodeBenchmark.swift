@@ -52,14 +52,14 @@ package struct DecodeBenchmark {
     }
   }
 
-  private let engine: InferenceEngine
+  let engine: InferenceEngine
   private let draftEngine: InferenceEngine?
-  private let costs: MeasuredCosts
+  let costs: MeasuredCosts
 
   package init(engine: InferenceEngine, draftEngine: InferenceEngine?) throws(EngineError) {
     self.engine = engine
     self.draftEngine = draftEngine
-    costs = try MeasuredCosts(engine: engine, roundCount: 7)
+    costs = try MeasuredCosts(engine: engine, sizeMax: 128, roundCount: 7)
   }
 
   /// Each prompt is decoded plainly and with every method, `roundCount` times in turns; times are

@@ -42,7 +42,23 @@ struct DecodeBenchCommand: ParsableCommand {
   @Option(name: [.customShort("o"), .long], help: "table or json.")
   var output = OutputFormat.table
 
+  @Flag(
+    help: """
+      Say of every step what was planned, expected and got, instead of comparing times: sessions, \
+      drafts by source, tokens and milliseconds.
+      """)
+  var explain = false
+
+  @Option(help: "Prompts decoded at a time, in shared passes, with --explain.")
+  var sessions = 1
+
   func validate() throws {
+    guard sessions >= 1, sessions <= 256 else {
+      throw ValidationError("--sessions \(sessions): expected 1 to 256")
+    }
+    guard explain || sessions == 1 else {
+      throw ValidationError("--sessions \(sessions): needs --explain")
+    }
     guard repetitions >= 1 else {
       throw ValidationError("-r \(repetitions): expected at least 1")
     }
@@ -67,6 +83,7 @@ struct DecodeBenchCommand: ParsableCommand {
     let all = try PromptFile.load(
       prompts, template: try ChatTemplate(file: file), tokenizer: tokenizer)
     let benchmark = try DecodeBenchmark(engine: engine, draftEngine: draftEngine)
+    guard !explain else { return try explain(benchmark, all, chosen, tokenizer) }
     let rows = try benchmark.run(
       all, methods: chosen, sampling: try sampling.parameters(),
       tokenLimit: tokenLimit < 0 ? nil : tokenLimit, stopTokens: tokenizer.endOfGeneration,
@@ -83,6 +100,33 @@ struct DecodeBenchCommand: ParsableCommand {
     case .json: try printJSON(report)
     case .table: FileHandleStream.standardOutput.write(report.table)
     }
+  }
+
+  private func explain(
+    _ benchmark: DecodeBenchmark, _ prompts: [DecodeBenchmark.Prompt],
+    _ methods: [DecodeBenchmark.Method], _ tokenizer: BytePairTokenizer
+  ) throws {
+    var reports: [StepExplanationReport] = []
+    for method in methods {
+      if output == .table {
+        FileHandleStream.standardOutput.write(
+          "\(method.name)\n" + StepExplanationReport.Step.heading + "\n")
+      }
+      var number = 0
+      let explanation = try benchmark.explain(
+        prompts, method: method, sessionCount: sessions, sampling: try sampling.parameters(),
+        tokenLimit: tokenLimit < 0 ? nil : tokenLimit, stopTokens: tokenizer.endOfGeneration
+      ) { report in
+        number += 1
+        guard output == .table else { return }
+        FileHandleStream.standardOutput.write(
+          StepExplanationReport.Step(number, report).line + "\n")
+      }
+      let report = StepExplanationReport(explanation, sessions: sessions)
+      if output == .table { FileHandleStream.standardOutput.write(report.summary) }
+      reports.append(report)
+    }
+    if output == .json { try printJSON(reports) }
   }
 }
 

@@ -141,6 +141,9 @@ struct AttentionSetting: Sendable {
     unsafe job.score_stride = (blocks + 1) * BlockLayout.length
   }
 
+  /// The first position that query `index` sees.
+  func first(of index: Int) -> Int { queries[index].first }
+
   /// One past the last position that query `index` sees.
   func end(of index: Int) -> Int { queries[index].end }
 
@@ -200,6 +203,8 @@ final class AttentionArena: Sendable {
   let places: MemoryView<AttentionPlan.Place>
   let order: MemoryView<Int>
   let tips: MemoryView<Int>
+  let sequences: MemoryView<AttentionPlan.Sequence>
+  /// Of all sequences of a pass; address space, like the blocks.
   let blocks: MemoryView<UInt32>
   /// 0, 1, 2 ...: the places of a branch's blocks.
   let branchIndices: MemoryView<UInt32>
@@ -234,7 +239,8 @@ final class AttentionArena: Sendable {
     places = try room(AttentionPlan.Place.self, batchLimit)
     order = try room(Int.self, batchLimit)
     tips = try room(Int.self, batchLimit + 1)
-    blocks = try room(UInt32.self, BlockLayout.blocks(for: contextLength))
+    sequences = try room(AttentionPlan.Sequence.self, batchLimit)
+    blocks = try room(UInt32.self, batchLimit * BlockLayout.blocks(for: contextLength))
     branchIndices = try room(UInt32.self, branchBlocks)
     for index in 0..<branchBlocks { branchIndices[index] = UInt32(index) }
     self.storage = storage

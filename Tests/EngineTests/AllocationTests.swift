@@ -21,6 +21,14 @@ import Testing
     }
   }
 
+  /// A tree and single tokens of several sessions in one pass.
+  @Test(arguments: [1, 2])
+  func passesOfManySessionsAllocateNothing(threadCount: Int) async {
+    await #expect(processExitsWith: .success) { [threadCount] in
+      try Steady.share(threadCount: threadCount)
+    }
+  }
+
   /// The counter sees what Swift allocates.
   @Test func theCounterCounts() async {
     await #expect(processExitsWith: .success) {
@@ -86,6 +94,28 @@ private enum Steady {
       engine.topLogits(4, into: &top)
       cache.commit(path)
       batch.tokens[0] = top[0].token
+    }
+    try step()
+    #expect(try allocations { for _ in 0..<100 { try step() } } == 0)
+  }
+
+  static func share(threadCount: Int) throws {
+    let engine = try engine(threadCount: threadCount)
+    var tree = ForwardBatch(chain: (1...8).map { TokenID($0) }, logits: .all)
+    tree.parents = [-1, 0, 0, 0, 1, 2, 3, 5]
+    let single = ForwardBatch(chain: [TokenID(1)], logits: .last)
+    var parts = try [single, tree, single, tree, single].map {
+      ForwardPart(batch: $0, cache: try engine.makeCache())
+    }
+    var top: [TokenLogit] = []
+    let paths = [[0], [0, 2, 5]]
+    func step() throws {
+      try engine.forward(parts)
+      for index in parts.indices {
+        engine.topLogits(4, rows: index..<index + 1, into: &top)
+        parts[index].cache.commit(paths[index % 2])
+        parts[index].batch.tokens[0] = top[0].token
+      }
     }
     try step()
     #expect(try allocations { for _ in 0..<100 { try step() } } == 0)

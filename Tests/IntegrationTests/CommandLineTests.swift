@@ -126,6 +126,29 @@ extension IntegrationTests {
       #expect(report["isa"] is String && report["threads"] as? Int == 1)
     }
 
+    /// Every step says what was expected and what came; the tokens are checked by the command.
+    @Test func benchExplainsItsSteps() async throws {
+      let arguments = [
+        "bench", "decode", "-m", try TestFiles.modelPath(), "--prompts",
+        TestFiles.golden("prompts.jsonl").path(), "--methods", "auto", "-n", "12", "--explain",
+        "--sessions", "8",
+      ]
+      let result = try await Daemon.output(arguments + ["-o", "json"])
+      try #require(result.status == 0, "\(result.errors)")
+      let reports = try JSONSerialization.jsonObject(with: result.output) as? [[String: Any]]
+      let report = try #require(reports?.first)
+      let steps = try #require(report["steps"] as? [[String: Any]])
+      #expect(steps.map { $0["number"] as? Int } == Array(1...steps.count))
+      let sessions = steps.compactMap { $0["sessions"] as? Int }
+      #expect(sessions.max() == 8 && sessions.count == steps.count)
+      #expect(steps.contains { !($0["drafts"] as? [String: Int] ?? [:]).isEmpty })
+      let tokens = steps.reduce(0) { $0 + ($1["tokens"] as? Int ?? 0) }
+      #expect(report["tokens"] as? Int == tokens && tokens > 0)
+      for key in ["mean_time_error", "mean_token_error", "pass_time", "pass_time_expected"] {
+        #expect(report[key] as? Double ?? -1 >= 0, "\(key)")
+      }
+    }
+
     @Test func inspectShowsAFileAndRefusesADamagedOne() async throws {
       let model = try TestFiles.modelPath()
       let whole = try await Daemon.output(["inspect", model, "--json"])
@@ -192,6 +215,7 @@ extension IntegrationTests {
       (["logits", "-m", "MODEL", "--tokens", "1,99999999"], "49152"),
       (["logits", "-m", "MODEL", "--tokens", "1", "--backend", "cuda"], "openblas"),
       (["bench", "engine", "-m", "MODEL", "-p", "0"], "0"),
+      (["bench", "decode", "-m", "MODEL", "--prompts", "x", "--sessions", "2"], "--explain"),
       (["quantize", "MODEL", "/tmp/unwritten.gguf", "q9"], "Q4_K_M"),
       (["quantize", "MODEL", "MODEL", "q8_0", "--force"], "input file"),
       (["quantize", "/no/such/file.gguf", "/tmp/unwritten.gguf", "q8_0"], "/no/such/file.gguf"),

@@ -23,9 +23,9 @@ extension IntegrationTests {
       }
     }
 
-    /// Asks all requests, four at a time, and compares. Returns drafted and accepted tokens.
+    /// Asks requests, some at a time, and compares. Returns drafted and accepted tokens.
     private func check(
-      _ cluster: RunningCluster, requests some: [ReferenceRequest]? = nil
+      _ cluster: RunningCluster, _ some: [ReferenceRequest]? = nil, atOnce: Int = 4
     ) async throws -> (drafted: Int, accepted: Int) {
       let all = try some ?? requests()
       try #require(some != nil || all.count == 40)
@@ -38,7 +38,7 @@ extension IntegrationTests {
           guard let request = waiting.popFirst() else { return }
           group.addTask { (request, try await cluster.complete(request)) }
         }
-        for _ in 0..<4 { addNext() }
+        for _ in 0..<atOnce { addNext() }
         while let (request, result) = try await group.next() {
           #expect(
             result.tokens == references[request],
@@ -95,8 +95,26 @@ extension IntegrationTests {
           tokenLimit: name == "scalar" ? 12 : 24)
       }
       try #require(Set(some.map(\.temperature)).count == 2)
-      _ = try await check(cluster, requests: some)
+      _ = try await check(cluster, some)
       #expect(drafter.isRunning && cluster.verifier.isRunning)
+    }
+
+    /// Eight sessions share every pass of the verifier, the prompts of the next ones beside the
+    /// trees of those that decode.
+    @Test(arguments: ["none", "auto"])
+    func eightSessionsAtOnce(method: String) async throws {
+      let prompts = try Prompts.load()
+      let requests = (0..<12).map { index in
+        ReferenceRequest(
+          prompt: prompts[index * 3 % prompts.count], temperature: index % 2 == 0 ? 0 : 0.8,
+          seed: UInt64(index), tokenLimit: 32 + 4 * index)
+      }
+      let cluster = try await RunningCluster(
+        specType: method, options: ["--log-level", "info"])
+      _ = try await check(cluster, requests, atOnce: 8)
+      #expect(try await cluster.verifier.stop() == 0)
+      // The counters of the steps: fewer passes than tokens, as sessions shared them.
+      #expect(cluster.verifier.log.contains("steps so far"))
     }
 
     @Test func garbageChangesNothing() async throws {

@@ -9,19 +9,19 @@ package final class TargetSession {
   /// sessions and cancellations do not wait long.
   private static let prefillChunk = 64
   /// Positions at the end of the prompt whose logits teach Token Recycling what followed them.
-  private static let prefillObserved = 256
+  fileprivate static let prefillObserved = 256
   /// Largest logits of each row that the sources learn from.
-  private static let observedCount = 16
+  fileprivate static let observedCount = 16
 
-  package private(set) var machine: VerifierSession
-  private var cache: KVCache
+  package fileprivate(set) var machine: VerifierSession
+  fileprivate var cache: KVCache
   /// Whether the keys and values of prompts are found again in other sessions.
   private let sharesPrefixes: Bool
   /// Positions of the prompt that were found.
   package private(set) var cachedCount = 0
-  private let topCount: Int
-  package private(set) var promptDuration = Duration.zero
-  package private(set) var decodeDuration = Duration.zero
+  fileprivate let topCount: Int
+  package fileprivate(set) var promptDuration = Duration.zero
+  package fileprivate(set) var decodeDuration = Duration.zero
 
   /// With `sharesPrefixes` what was computed before is not computed again, nor shown to the sources
   /// again.
@@ -55,32 +55,19 @@ package final class TargetSession {
 
   package func removeLink(_ link: Int) { machine.removeLink(link) }
 
+  /// Prompt tokens whose keys and values are missing.
+  package var missingCount: Int { max(0, machine.truth.count - 1 - cache.committedCount) }
+  /// Positions with keys and values.
+  package var contextCount: Int { cache.committedCount }
+
   /// Processes the next stretch of the prompt, all but its last token.
   package func prefill(engine: InferenceEngine, sources: inout LocalSources) throws(EngineError) {
     let clock = ContinuousClock()
     let start = clock.now
-    let truth = machine.truth
-    let first = cache.committedCount
-    let last = min(truth.count - 1, first + Self.prefillChunk)
-    let observes = sources.observesRows && last > truth.count - Self.prefillObserved
-    let batch = ForwardBatch(chain: Array(truth[first..<last]), logits: observes ? .all : .none)
-    try engine.forward(batch, cache: cache)
-    cache.commit(Array(0..<last - first))
-    if observes {
-      let top = engine.topLogits(Self.observedCount)
-      let width = top.count / (last - first)
-      var context = TokenContext(endOf: Array(truth[max(0, first - 3)..<first]))
-      for (row, position) in (first..<last).enumerated() {
-        context.append(truth[position])
-        sources.observe(
-          context: context, top: top.span.extracting(row * width..<(row + 1) * width))
-      }
-    }
-    // After the logits: what the prompt says next counts more than what the target thought.
-    if !isPrefilling {
-      sources.observe(prompt: truth)
-      remember(engine)
-    }
+    let part = prefillPart(limit: Self.prefillChunk, teaches: sources.observesRows)
+    try engine.forward(part.batch, cache: cache)
+    concludePrefill(
+      part, engine: engine, rows: 0..<part.batch.logitNodes.count, sources: &sources)
     promptDuration += clock.now - start
   }
 
@@ -95,20 +82,9 @@ package final class TargetSession {
     let batch = machine.nextBatch(
       sources: &sources, costs: costs.at(context: cache.committedCount),
       limit: min(limit, InferenceEngine.batchLimit))
-    var forward = ForwardBatch()
-    forward.tokens = batch.tokens
-    forward.parents = batch.parents
-    forward.logitNodes = Array(batch.tokens.indices)
-    try engine.forward(forward, cache: cache)
-    let top = engine.topLogits(topCount)
-    let outcome = engine.withLogits { logits in
-      machine.conclude(
-        batch, logits: logits, top: top.span, topCount: top.count / batch.count,
-        sources: &sources)
-    }
-    cache.commit(outcome.acceptedPath)
+    try engine.forward(part(batch).batch, cache: cache)
+    let outcome = conclude(batch, engine: engine, rows: 0..<batch.count, sources: &sources)
     decodeDuration += clock.now - start
-    if isFinished { remember(engine) }
     return outcome
   }
 
@@ -118,9 +94,99 @@ package final class TargetSession {
     cache = engine.prefixes.adopt(prompt: []).cache
   }
 
-  private func remember(_ engine: InferenceEngine) {
+  fileprivate func remember(_ engine: InferenceEngine) {
     if sharesPrefixes { engine.prefixes.insert(cache, tokens: machine.truth) }
   }
+}
+
+// MARK: steps shared with other sessions
+
+extension TargetSession {
+  /// The next `limit` tokens of the prompt at most, all but its last one; with their logits where
+  /// they are to be learned from.
+  func prefillPart(limit: Int, teaches: Bool) -> ForwardPart {
+    let truth = machine.truth
+    let first = cache.committedCount
+    let last = min(truth.count - 1, first + limit)
+    let observes = teaches && last > truth.count - Self.prefillObserved
+    return ForwardPart(
+      batch: ForwardBatch(chain: Array(truth[first..<last]), logits: observes ? .all : .none),
+      cache: cache)
+  }
+
+  /// Keeps the keys and values of a stretch of the prompt and learns from its logits, which are
+  /// these rows of the latest pass.
+  func concludePrefill(
+    _ part: ForwardPart, engine: InferenceEngine, rows: Range<Int>, sources: inout LocalSources
+  ) {
+    let truth = machine.truth
+    let first = cache.committedCount
+    let count = part.batch.tokens.count
+    cache.commit(Array(0..<count))
+    if !rows.isEmpty {
+      var top: [TokenLogit] = []
+      engine.topLogits(Self.observedCount, rows: rows, into: &top)
+      let width = top.count / count
+      var context = TokenContext(endOf: Array(truth[max(0, first - 3)..<first]))
+      for row in 0..<count {
+        context.append(truth[first + row])
+        sources.observe(
+          context: context, top: top.span.extracting(row * width..<(row + 1) * width))
+      }
+    }
+    // After the logits: what the prompt says next counts more than what the target thought.
+    if !isPrefilling {
+      sources.observe(prompt: truth)
+      remember(engine)
+    }
+  }
+
+  /// What a forward pass evaluates of a batch: everything, with all logits.
+  func part(_ batch: VerifyBatch) -> ForwardPart {
+    var forward = ForwardBatch()
+    forward.tokens = batch.tokens
+    forward.parents = batch.parents
+    forward.logitNodes = Array(batch.tokens.indices)
+    return ForwardPart(batch: forward, cache: cache)
+  }
+
+  /// Decides the tokens of a batch whose logits are these rows of the latest pass.
+  func conclude(
+    _ batch: VerifyBatch, engine: InferenceEngine, rows: Range<Int>, sources: inout LocalSources
+  ) -> VerifyOutcome {
+    var top: [TokenLogit] = []
+    engine.topLogits(topCount, rows: rows, into: &top)
+    let vocabulary = engine.model.shape.vocabularyCount
+    let outcome = engine.withLogits { logits in
+      machine.conclude(
+        batch,
+        logits: logits.extracting(rows.lowerBound * vocabulary..<rows.upperBound * vocabulary),
+        top: top.span, topCount: top.count / batch.count, sources: &sources)
+    }
+    cache.commit(outcome.acceptedPath)
+    if isFinished { remember(engine) }
+    return outcome
+  }
+
+  func beginGrowth(
+    sources: inout LocalSources, limit: Int, affordable: Int
+  ) -> BatchGrowth {
+    machine.beginGrowth(sources: &sources, limit: limit, affordable: affordable)
+  }
+
+  func grow(_ growth: inout BatchGrowth, sources: inout LocalSources) -> Bool {
+    machine.grow(&growth, sources: &sources)
+  }
+
+  func endGrowth(
+    _ growth: BatchGrowth, count: Int, price: Float, tokenValue: Float
+  ) -> VerifyBatch {
+    machine.endGrowth(growth, count: count, price: price, tokenValue: tokenValue)
+  }
+
+  func spendPromptTime(_ duration: Duration) { promptDuration += duration }
+
+  func spendDecodeTime(_ duration: Duration) { decodeDuration += duration }
 }
 
 /// Time of a verification by its size, measured on this machine.
@@ -129,18 +195,27 @@ package struct MeasuredCosts: Sendable {
   /// Median time of a pass over one token.
   package let single: Duration
 
-  private static let sizes = [1, 2, 4, 6, 8, 12, 16, 24, 32]
+  private static let sizes = [1, 2, 4, 6, 8, 12, 16, 24, 32, 64, 128]
+  /// Sizes from here on, which only many sessions reach, are timed in fewer rounds.
+  private static let largeSize = 64
+  private static let largeRounds = 2
   /// Size and context of the passes that tell what attention costs.
   private static let attentionSize = 8
   private static let attentionContext = 256
 
   /// Times passes of growing size without a prompt, then what a longer context adds to them; medians
   /// count. A slow engine gets fewer rounds and fewer sizes: about `budget` is spent, and one pass
-  /// over one token and one over two at least.
+  /// over one token and one over two at least. `sizeMax`: the largest size, 32, or 128 for many
+  /// sessions.
   package init(
-    engine: InferenceEngine, roundCount: Int = 5, budget: Duration = .seconds(4)
+    engine: InferenceEngine, sizeMax: Int = 32, roundCount: Int = 5, budget: Duration = .seconds(4)
   ) throws(EngineError) {
-    let sizes = Self.sizes.filter { $0 < engine.contextLength }
+    // The longer context is there all the time.
+    let blockMax = engine.pool.blockCount - BlockLayout.blocks(for: Self.attentionContext) - 1
+    let sizes = Self.sizes.filter {
+      $0 <= sizeMax && $0 < engine.contextLength
+        && ($0 < Self.largeSize || BlockLayout.blocks(for: $0) <= blockMax)
+    }
     guard !sizes.isEmpty else {
       costs = .assumed
       single = .zero
@@ -153,15 +228,16 @@ package struct MeasuredCosts: Sendable {
     var rounds: [[Duration]] = []
     for round in 0...roundCount {
       var times: [Duration] = []
-      for size in sizes where times.count < 2 || clock.now < deadline {
+      let some = round <= Self.largeRounds ? sizes : sizes.filter { $0 < Self.largeSize }
+      for size in some where times.count < 2 || clock.now < deadline {
         times.append(try Self.time(size, cache, engine: engine))
       }
-      if round > 0, times.count < rounds[0].count { break }
+      if round > 0, times.count < min(some.count, rounds[0].count) { break }
       rounds.append(times)
     }
     if rounds.count > 1 { rounds.removeFirst() }
     let medians = rounds[0].indices.map { size in
-      Self.seconds(Self.median(rounds.map { $0[size] }))
+      Self.seconds(Self.median(rounds.filter { size < $0.count }.map { $0[size] }))
     }
     single = .seconds(medians[0])
     costs = VerifyCosts(
@@ -179,9 +255,9 @@ package struct MeasuredCosts: Sendable {
     let stretch = 64
     let stretchCount = attentionContext / stretch
     // The largest of all sizes tells what a stretch of the context will take.
-    let expected = (medians.last ?? 0) * Double(stretch * stretchCount / (sizes.last ?? 1))
+    let expected = (medians.last ?? 0) * Double(stretch * stretchCount / sizes[medians.count - 1])
     let clock = ContinuousClock()
-    guard engine.contextLength > attentionContext * 2, medians.count == sizes.count,
+    guard engine.contextLength > attentionContext * 2,
       clock.now + .seconds(expected) < deadline
     else { return 0 }
     let long = try engine.makeCache()

@@ -7,7 +7,7 @@ import Wire
 
 /// The draft sources of a worker, on the thread that uses them, and the file that they come from
 /// and go to.
-package struct KeptSources {
+package struct KeptSources: SourceLender {
   private var shelf: SourceShelf
   private let saver: DraftStoreSaver?
   private let saveInterval: Duration

@@ -46,7 +46,6 @@ final class VerifierCore {
 
   private let engine: InferenceEngine
   private let costs: MeasuredCosts
-  private let nodeLimit: Int
   private let slotCount: Int
   private let tokenizerFingerprint: Fingerprint
   private let vocabularyCount: Int
@@ -58,7 +57,8 @@ final class VerifierCore {
   private let clock = ContinuousClock()
   private var sources: KeptSources
   private var entries: [Entry] = []
-  private var turn = 0
+  private var shared: SharedStep
+  private var log: StepLog
   private var peers: [PeerID: Register] = [:]
 
   init(
@@ -69,7 +69,8 @@ final class VerifierCore {
   ) {
     self.engine = engine
     self.costs = costs
-    nodeLimit = configuration.nodeLimit
+    shared = SharedStep(costs: costs, nodeLimit: configuration.nodeLimit)
+    log = StepLog(logger: logger)
     slotCount = configuration.slotCount
     tokenizerFingerprint = configuration.identity.tokenizerFingerprint
     vocabularyCount = engine.model.shape.vocabularyCount
@@ -86,14 +87,16 @@ final class VerifierCore {
     while true {
       let mail = entries.isEmpty ? mailbox.take(timeout: .seconds(60)) : mailbox.take()
       for message in mail {
-        if case .stop = message { return sources.finish() }
+        if case .stop = message {
+          log.write(shared.statistics)
+          return sources.finish()
+        }
         handle(message)
       }
       sources.saveIfDue()
       guard !entries.isEmpty else { continue }
-      turn = turn % entries.count
-      advance(turn)
-      turn += 1
+      advance()
+      log.writeIfDue(shared.statistics)
     }
   }
 
@@ -240,33 +243,29 @@ final class VerifierCore {
 
   // MARK: work
 
-  private func advance(_ index: Int) {
-    guard !entries[index].isWaiting else { return }
-    do {
-      guard !entries[index].target.isPrefilling else {
-        let entry = entries[index]
-        try sources.use(entry.tenant) { sources throws(EngineError) in
-          try entry.target.prefill(engine: engine, sources: &sources)
-        }
-        return
+  /// One forward pass for all sessions that run.
+  private func advance() {
+    linger()
+    // The mail taken while lingering may have ended sessions.
+    let running = entries.filter { !$0.isWaiting }
+    guard !running.isEmpty else { return }
+    let start = clock.now
+    do throws(ForwardFailure) {
+      let members = running.map { SharedStep.Member($0.target, tenant: $0.tenant) }
+      let result = try shared.run(members, engine: engine, sources: &sources)
+      let duration = clock.now - start
+      for (member, outcome) in result.outcomes {
+        guard let index = index(of: running[member].id) else { continue }
+        publish(outcome, index: index, duration: duration)
       }
-      linger(for: index)
-      // The mail taken while lingering may have ended the session.
-      guard index < entries.count, !entries[index].target.isPrefilling else { return }
-      let start = clock.now
-      let entry = entries[index]
-      let outcome = try sources.use(entry.tenant) { sources throws(EngineError) in
-        try entry.target.step(
-          engine: engine, sources: &sources, costs: costs.costs, limit: nodeLimit)
-      }
-      publish(outcome, index: index, duration: clock.now - start)
-    } catch EngineError.keyValueMemoryFull where yield(for: index) {
-      // Goes on in a later turn.
     } catch {
+      guard let index = index(of: running[error.part].id) else { return }
+      // Goes on in a later pass.
+      if case .keyValueMemoryFull = error.error, yield(for: index) { return }
       logger.error(
         "session failed",
-        metadata: ["session.id": "\(entries[index].id)", "error": "\(error)"])
-      fail(entries[index].id, .internal, "\(error)")
+        metadata: ["session.id": "\(entries[index].id)", "error": "\(error.error)"])
+      fail(entries[index].id, .internal, "\(error.error)")
       finishLinks(entries[index])
       remove(index)
     }
@@ -297,10 +296,12 @@ final class VerifierCore {
 
   /// Waits a quarter of a step at most for drafts of a drafter that is known to be busy: one that
   /// is silent or gone costs nothing.
-  private func linger(for index: Int) {
-    guard entries.count == 1, entries[index].target.pendingCount == 0 else { return }
+  private func linger() {
+    guard entries.count == 1, let entry = entries.first, !entry.target.isPrefilling,
+      entry.target.pendingCount == 0
+    else { return }
     let now = clock.now
-    let isExpected = entries[index].links.contains { link in
+    let isExpected = entry.links.contains { link in
       link.lastNodes.map { now - $0 < costs.single * 4 } ?? false
     }
     guard isExpected else { return }

@@ -133,7 +133,7 @@ package final class VerifierWorker: Sendable {
         model: model, threadCount: configuration.threadCount,
         contextLength: configuration.identity.contextLength,
         keyValueMemoryBytes: configuration.keyValueMemoryBytes)
-      costs = try MeasuredCosts(engine: engine)
+      costs = try MeasuredCosts(engine: engine, sizeMax: 128)
     } catch {
       startup.finish(throwing: error)
       return

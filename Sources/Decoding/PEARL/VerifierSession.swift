@@ -45,9 +45,6 @@ package struct VerifierSession: Sendable {
     }
   }
 
-  /// Drafts must promise this much more than decoding without: planning and learning take time of
-  /// their own, and a wrong promise must not make a text slower.
-  private static let plainPreference: Float = 1.02
   /// The prompt and every decided token.
   package private(set) var truth: [TokenID]
   package let promptCount: Int
@@ -57,6 +54,8 @@ package struct VerifierSession: Sendable {
   private var chooser: TokenChooser
   private var pending: PendingTree
   private var purse = DraftPurse()
+  /// Of the batch that is under way.
+  private var tokenValue: Float = 1
   /// Index of the truth.
   private var text = SessionText()
   private let sampling: DraftSampling
@@ -163,51 +162,23 @@ package struct VerifierSession: Sendable {
   ) -> VerifyBatch {
     precondition(finish == nil, "session of \(truth.count) tokens is finished")
     precondition(limit >= 1, "limit \(limit)")
-    let root = truth[truth.count - 1]
-    let place = DraftPlace(
-      context: TokenContext(endOf: truth), position: truth.count, sampling: sampling)
-    // A node is useful where another token can follow it.
-    guard limit > 1, truth.count < lengthMax - 1 else {
-      var growth = TreeGrowth(root: root, place: place)
-      growth.leaveUnexpanded(0)
-      return batch(growth, count: 1, expected: 1)
-    }
-    // The root is expanded in any case: what would have been guessed is learnt from.
-    let limit = purse.affordable(limit: limit, costs: costs)
-    var growth = TreeGrowth(root: root, place: sources.prepared(place, text: &text))
-    growth.expand(0, pending: pending, text: text, sources: &sources)
-    var expected: Float = 1
-    var bestCount = 1
-    var bestExpected: Float = 1
-    var bestRate = Self.plainPreference / costs.cost(1)
-    while growth.tree.count < limit, let next = growth.next {
-      let reachable = (growth.tree.count + 1...limit).contains { count in
-        let most = expected + next.pathProbability * Float(count - growth.tree.count)
-        return most > bestRate * costs.cost(count)
-      }
-      guard reachable else { break }
-      // The target's own choice of an end token needs no draft.
-      guard !isStop(next.guess.token), let node = growth.takeNext() else {
-        growth.dropNext()
-        continue
-      }
-      expected += next.pathProbability
-      let isLast =
-        growth.tree.count == limit || truth.count + growth.tree.depths[node] >= lengthMax - 1
-      if isLast {
-        growth.leaveUnexpanded(node)
+    var planner = StepPlanner(costs: costs, sessionCount: 1, limit: limit)
+    // The costs are those at the session's context already.
+    var growth = beginGrowth(
+      sources: &sources, limit: limit,
+      affordable: planner.affordable(balance: purse.balance, context: 0, limit: limit))
+    planner.add(
+      context: 0, balance: purse.balance, limit: growth.limit, best: growth.bestProbability)
+    while planner.next() != nil {
+      if grow(&growth, sources: &sources) {
+        planner.enter(0, best: growth.bestProbability)
       } else {
-        growth.expand(node, pending: pending, text: text, sources: &sources)
-      }
-      let rate = expected / costs.cost(growth.tree.count)
-      if rate > bestRate {
-        bestRate = rate
-        bestCount = growth.tree.count
-        bestExpected = expected
+        planner.skip(0, best: growth.bestProbability)
       }
     }
-    purse.spend(on: bestCount, costs: costs)
-    return batch(growth, count: bestCount, expected: bestExpected)
+    let plan = planner.plan()
+    return endGrowth(
+      growth, count: plan.counts[0], price: plan.prices[0], tokenValue: plan.tokenValues[0])
   }
 
   /// Decides the tokens that the target's logits give, learns from them and moves the root.
@@ -252,7 +223,7 @@ package struct VerifierSession: Sendable {
       path.append(next)
     }
     count(batch, path: path, emitted: truth.count - fromPosition)
-    purse.settle(emitted: truth.count - fromPosition)
+    purse.settle(emitted: truth.count - fromPosition, tokenValue: tokenValue)
     observe(batch, path: path, rootContext: rootContext, top: top, topCount: topCount, &sources)
     if finish != nil { sources.remember(truth[promptCount...]) }
     let matches = matches(pendingPath, count: truth.count - fromPosition)
@@ -263,14 +234,6 @@ package struct VerifierSession: Sendable {
   }
 
   private func isStop(_ token: TokenID) -> Bool { stopTokens.contains(token) }
-
-  private func batch(_ growth: TreeGrowth, count: Int, expected: Float) -> VerifyBatch {
-    var tree = growth.tree
-    tree.truncate(to: count)
-    return VerifyBatch(
-      tree: tree, rootPosition: truth.count - 1, expectedCount: expected,
-      candidates: growth.candidates, joined: growth.joined, ranges: growth.ranges)
-  }
 
   /// Appends the target's choice to the truth.
   private mutating func decide(logits: Span<Float>, top: Span<TokenLogit>) -> TokenID {
@@ -330,5 +293,99 @@ package struct VerifierSession: Sendable {
       ids.append(contentsOf: repeatElement(.none, count: count - path.count))
       return (link, ids)
     }
+  }
+}
+
+// MARK: planning with other sessions
+
+/// A tree that grows until a ``StepPlanner`` has made up its mind.
+package struct BatchGrowth: Sendable {
+  fileprivate var tree: TreeGrowth
+  /// What the sources remember of this tree.
+  fileprivate var memory = LocalSources.TreeMemory()
+  /// Most nodes, the root included.
+  package fileprivate(set) var limit: Int
+
+  /// Nodes so far, the root included.
+  package var count: Int { tree.tree.count }
+  /// Path probability of the best guess; `nil` without any.
+  package var bestProbability: Float? { count < limit ? tree.next?.pathProbability : nil }
+}
+
+extension VerifierSession {
+  /// ``DraftPurse/balance``.
+  package var draftBalance: Float { purse.balance }
+
+  /// Begins the tree of the next batch: ``nextBatch(sources:costs:limit:)`` in steps, for sessions
+  /// that share a forward pass. Ends with ``endGrowth(_:count:price:tokenValue:)``; until then the
+  /// session does nothing else but grow this tree.
+  ///
+  /// - Parameters:
+  ///   - sources: the local sources of the model.
+  ///   - limit: most nodes of a batch; 1 decodes without drafts.
+  ///   - affordable: most nodes that the session can pay now.
+  /// - Returns: the tree; the session must not be finished.
+  package mutating func beginGrowth(
+    sources: inout LocalSources, limit: Int, affordable: Int
+  ) -> BatchGrowth {
+    precondition(finish == nil, "session of \(truth.count) tokens is finished")
+    let root = truth[truth.count - 1]
+    let place = DraftPlace(
+      context: TokenContext(endOf: truth), position: truth.count, sampling: sampling)
+    // A node is useful where another token can follow it.
+    guard limit > 1, truth.count < lengthMax - 1 else {
+      var tree = TreeGrowth(root: root, place: place)
+      tree.leaveUnexpanded(0)
+      return BatchGrowth(tree: tree, limit: 1)
+    }
+    // The root is expanded in any case: what would have been guessed is learnt from.
+    var growth = BatchGrowth(
+      tree: TreeGrowth(root: root, place: sources.prepared(place, text: &text)),
+      limit: min(limit, affordable))
+    growth.tree.expand(0, pending: pending, text: text, sources: &sources)
+    sources.exchangeMemory(&growth.memory)
+    return growth
+  }
+
+  /// Adds the best guess to a tree that has one.
+  ///
+  /// - Returns: false where the guess is of no use and was left out.
+  package mutating func grow(_ growth: inout BatchGrowth, sources: inout LocalSources) -> Bool {
+    // The target's own choice of an end token needs no draft.
+    guard let next = growth.tree.next, !isStop(next.guess.token), let node = growth.tree.takeNext()
+    else {
+      growth.tree.dropNext()
+      return false
+    }
+    let depth = growth.tree.tree.depths[node]
+    if growth.count == growth.limit || truth.count + depth >= lengthMax - 1 {
+      growth.tree.leaveUnexpanded(node)
+    } else {
+      sources.exchangeMemory(&growth.memory)
+      growth.tree.expand(node, pending: pending, text: text, sources: &sources)
+      sources.exchangeMemory(&growth.memory)
+    }
+    return true
+  }
+
+  /// The batch of the first `count` nodes of a tree.
+  ///
+  /// - Parameters:
+  ///   - growth: the latest from ``beginGrowth(sources:limit:affordable:)``.
+  ///   - count: nodes, the root included.
+  ///   - price: what the drafts cost, in passes over one token.
+  ///   - tokenValue: what a token is worth, see ``DraftPurse/settle(emitted:tokenValue:)``.
+  /// - Returns: the batch.
+  package mutating func endGrowth(
+    _ growth: BatchGrowth, count: Int, price: Float, tokenValue: Float
+  ) -> VerifyBatch {
+    purse.spend(price)
+    self.tokenValue = tokenValue
+    var tree = growth.tree.tree
+    tree.truncate(to: count)
+    return VerifyBatch(
+      tree: tree, rootPosition: truth.count - 1,
+      expectedCount: growth.tree.pathProbabilities.prefix(count).reduce(0, +),
+      candidates: growth.tree.candidates, joined: growth.tree.joined, ranges: growth.tree.ranges)
   }
 }

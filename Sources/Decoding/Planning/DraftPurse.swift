@@ -32,10 +32,16 @@ package struct DraftPurse: Sendable, Equatable {
     spent = costs.cost(count) - costs.cost(1)
   }
 
+  /// Pays what the drafts of a batch cost that is to be verified.
+  package mutating func spend(_ price: Float) { spent = price }
+
   /// Settles a verification that emitted so many tokens, one of which was no draft's merit.
-  package mutating func settle(emitted: Int) {
+  ///
+  /// `tokenValue` is the time of a token without drafts: less than a pass of its own where several
+  /// sessions share one. They share the allowance, too.
+  package mutating func settle(emitted: Int, tokenValue: Float = 1) {
     let earned = Self.reinvested * Float(emitted - 1)
-    balance = min(Self.balanceMax, balance + Self.allowance - spent + earned)
+    balance = min(Self.balanceMax, balance + (Self.allowance + earned) * tokenValue - spent)
     spent = 0
   }
 }

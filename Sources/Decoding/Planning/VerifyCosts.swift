@@ -46,4 +46,9 @@ package struct VerifyCosts: Sendable, Equatable {
     let slope = (last - 1) / Float(max(1, relative.count - 1))
     return last + slope * Float(count - relative.count)
   }
+
+  /// Cost of a pass over `count` tokens that attend to so many positions altogether.
+  package func cost(_ count: Int, attending positions: Int) -> Float {
+    cost(count) + attention * Float(positions)
+  }
 }

@@ -117,6 +117,24 @@ package struct LocalSources: Sendable {
     return trigram?.searched(root) ?? root
   }
 
+  /// What the sources remember of a tree that grows.
+  struct TreeMemory: Sendable {
+    fileprivate var search: [TrigramSearch.Node] = []
+    fileprivate var plans = [PlannedDraft](repeating: PlannedDraft(), count: 6)
+  }
+
+  /// Exchanges what the sources remember of the tree that grows, see ``prepared(_:text:)``, so that
+  /// the trees of several sessions can grow by turns.
+  mutating func exchangeMemory(_ memory: inout TreeMemory) {
+    trigram?.exchangeSearch(&memory.search)
+    copy?.exchangePlan(&memory.plans[0])
+    lookup?.exchangePlan(&memory.plans[1])
+    ngram?.exchangePlan(&memory.plans[2])
+    suffix?.exchangePlan(&memory.plans[3])
+    prediction?.exchangePlan(&memory.plans[4])
+    published?.exchangePlan(&memory.plans[5])
+  }
+
   /// Joins the guesses of all sources for one place.
   ///
   /// - Parameters:

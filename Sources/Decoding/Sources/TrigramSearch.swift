@@ -41,6 +41,9 @@ struct TrigramSearch: Sendable {
     }
   }
 
+  /// Exchanges the tree for another one.
+  mutating func exchange(_ other: inout [Node]) { swap(&nodes, &other) }
+
   private mutating func iterate(in store: borrowing TrigramStore, noise: SIMD4<UInt32>) {
     var path = (0, -1, -1, -1)
     var length = 1

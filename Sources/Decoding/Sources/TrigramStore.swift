@@ -70,6 +70,9 @@ package struct TrigramStore: DraftSource {
     return place
   }
 
+  /// Exchanges the tree of the latest search: places refer to the search that they come from.
+  mutating func exchangeSearch(_ nodes: inout [TrigramSearch.Node]) { search.exchange(&nodes) }
+
   package mutating func propose(at place: DraftPlace, into candidates: inout [DraftCandidate]) {
     weights.removeAll(keepingCapacity: true)
     let isSearched = place.searchNode >= 0 && search.nodes[place.searchNode].childCount > 0

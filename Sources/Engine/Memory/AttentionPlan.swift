@@ -1,74 +1,110 @@
-/// Which blocks the nodes of a batch attend to; the same for all layers.
+/// Which blocks the nodes of a pass attend to; the same for all layers.
 ///
-/// All nodes share the committed full blocks. After these the nodes of the longest chain go on in
-/// the sequence's own blocks; every other branch of the tree has a tail of its own: copies of those
-/// blocks in which the branch's nodes replace the chain's. Tail 0 is the longest chain.
+/// A node attends to its own sequence only. All nodes of a sequence share its committed full
+/// blocks. After these the nodes of its longest chain go on in the sequence's own blocks; every
+/// other branch of its tree has a tail of its own: copies of those blocks in which the branch's
+/// nodes replace the chain's.
 struct AttentionPlan: Sendable {
-  /// One node of the batch.
+  /// One node of the pass.
   struct Place: BitwiseCopyable, Sendable {
-    /// Its index in the batch, or -1.
+    /// Its index in the pass, or -1.
     var parent: Int
     /// Logical position.
     var position: Int
+    /// The sequence that it belongs to.
+    var sequence: Int
+    /// Counted over all sequences.
     var tail: Int
+    /// Whether it is beside its sequence's longest chain.
+    var isAside: Bool
     /// Where its key and value are written.
     var cached: CachePlace
   }
 
-  /// Per node, in batch order.
+  /// One sequence of the pass.
+  struct Sequence: BitwiseCopyable, Sendable {
+    /// Where its blocks start among those of all sequences.
+    var firstBlock: Int
+    /// How many of them are full of committed positions.
+    var commonCount: Int
+  }
+
+  private(set) var nodeCount = 0
+  private var sequenceCount = 0
+  private var tailCount = 0
+  private var blockCount = 0
+  /// Per node, in the order of the pass.
   let places: MemoryView<Place>
-  /// Nodes by tail, each tail's by position.
+  /// Nodes by sequence, each sequence's by tail, each tail's by position.
   let order: MemoryView<Int>
   /// The last node of each tail.
-  let tips: MemoryView<Int>
-  /// The sequence's blocks, up to the longest chain's end.
-  let blocks: MemoryView<UInt32>
-  /// How many of these are full of committed positions.
-  let commonCount: Int
+  private let tips: MemoryView<Int>
+  let sequences: MemoryView<Sequence>
+  private let blocks: MemoryView<UInt32>
 
-  /// Plans the latest batch of `cache` in the arena's memory.
-  init(_ cache: KVCache, arena: AttentionArena) {
+  /// A plan without nodes in the arena's memory; the one before is lost.
+  init(arena: AttentionArena) {
+    places = arena.places
+    order = arena.order
+    tips = arena.tips
+    sequences = arena.sequences
+    blocks = arena.blocks
+  }
+
+  /// The last node of a tail.
+  func tip(of tail: Int) -> Int { tips[tail] }
+
+  /// The blocks of a sequence with these numbers, of those up to its longest chain's end.
+  func blocks(_ numbers: Range<Int>, of sequence: Int) -> MemoryView<UInt32> {
+    blocks.range(sequences[sequence].firstBlock + numbers.lowerBound, numbers.count)
+  }
+
+  /// Adds the latest batch of `cache`.
+  mutating func append(_ cache: KVCache) {
     let nodes = cache.nodes
-    places = arena.places.range(0, nodes.count)
+    let start = nodeCount
+    let chainTail = tailCount
+    nodeCount += nodes.count
+    tailCount += 1
     for index in nodes.indices {
       let node = nodes[index]
-      places[index] = Place(
-        parent: node.parent, position: node.position, tail: node.isAside ? -1 : 0,
+      places[start + index] = Place(
+        parent: node.parent < 0 ? -1 : start + node.parent, position: node.position,
+        sequence: sequenceCount, tail: node.isAside ? -1 : chainTail, isAside: node.isAside,
         cached: node.place)
-      if !node.isAside { arena.tips[0] = index }
+      if !node.isAside { tips[chainTail] = start + index }
     }
     // Children stand after their parents: from the back, the first of a branch is its tip.
-    var tailCount = 1
-    for index in nodes.indices.reversed() {
+    for index in stride(from: nodeCount - 1, through: start, by: -1) {
       if places[index].tail < 0 {
         places[index].tail = tailCount
-        arena.tips[tailCount] = index
+        tips[tailCount] = index
         tailCount += 1
       }
       let parent = places[index].parent
       if parent >= 0, places[parent].tail < 0 { places[parent].tail = places[index].tail }
     }
-    tips = arena.tips.range(0, tailCount)
-    order = arena.order.range(0, nodes.count)
-    var filled = 0
-    for tail in 0..<tailCount {
-      for index in nodes.indices where places[index].tail == tail {
+    var filled = start
+    for tail in chainTail..<tailCount {
+      for index in start..<nodeCount where places[index].tail == tail {
         order[filled] = index
         filled += 1
       }
     }
-    blocks = arena.blocks.range(0, cache.blocks.count)
-    for (number, block) in cache.blocks.enumerated() {
+    sequences[sequenceCount] = Sequence(
+      firstBlock: blockCount, commonCount: cache.committedCount / BlockLayout.length)
+    sequenceCount += 1
+    for block in cache.blocks {
       precondition(block < cache.pool.blockCount)
-      blocks[number] = UInt32(block)
+      blocks[blockCount] = UInt32(block)
+      blockCount += 1
     }
-    commonCount = cache.committedCount / BlockLayout.length
   }
 
-  /// The first node of a tail that is not of the longest chain.
+  /// The first node of a tail that is not of its sequence's longest chain.
   func branchStart(of tail: Int) -> Int {
     var node = tips[tail]
-    while places[node].parent >= 0, places[places[node].parent].tail != 0 {
+    while places[node].parent >= 0, places[places[node].parent].isAside {
       node = places[node].parent
     }
     return node

@@ -75,8 +75,7 @@ extension ForwardPass {
         queryOffset: node * stride + column, outOffset: node * shape.queryLength + column,
         first: shape.firstVisible(from: end - 1, layer: part.layer), end: end)
     }
-    let segments = Segments(
-      pass: self, part: part, first: tile.first / BlockLayout.length, scratch: scratch)
+    let segments = Segments(pass: self, part: part, scratch: scratch)
     segments.forEach(tile, .keys) { tile.score($0, over: $1) }
     tile.weigh()
     segments.forEach(tile, .values) { tile.addValues($0, of: $1) }
@@ -84,41 +83,61 @@ extension ForwardPass {
 
   private enum CachedPart { case keys, values }
 
-  /// The blocks that a tile attends to, in logical order, with the queries that attend to them.
+  /// The blocks that a tile attends to, sequence by sequence and in logical order, with the queries
+  /// that attend to them.
   private struct Segments {
     let pass: ForwardPass
     let part: HeadTile
-    /// The first block that any query sees.
-    let first: Int
     let scratch: AttentionScratch
     private var plan: AttentionPlan { pass.plan }
 
     func forEach(
       _ tile: AttentionTile, _ cached: CachedPart, _ body: (Range<Int>, CacheBlocks) -> Void
     ) {
-      if first < plan.commonCount {
-        body(0..<tile.count, sequenceBlocks(first..<plan.commonCount))
-      }
       var next = 0
       while next < tile.count {
-        let tail = tail(of: next)
+        let start = next
+        let sequence = place(of: start).sequence
+        var first = tile.first(of: start)
+        while next < tile.count, place(of: next).sequence == sequence {
+          first = min(first, tile.first(of: next))
+          next += 1
+        }
+        forEach(
+          tile, start..<next, of: sequence, from: first / BlockLayout.length, cached, body)
+      }
+    }
+
+    /// The queries of one sequence, which see nothing before block `first`.
+    private func forEach(
+      _ tile: AttentionTile, _ queries: Range<Int>, of sequence: Int, from first: Int,
+      _ cached: CachedPart, _ body: (Range<Int>, CacheBlocks) -> Void
+    ) {
+      let commonCount = plan.sequences[sequence].commonCount
+      if first < commonCount {
+        body(queries, sequenceBlocks(first..<commonCount, of: sequence))
+      }
+      var next = queries.lowerBound
+      while next < queries.upperBound {
+        let tail = place(of: next).tail
+        let isAside = place(of: next).isAside
         let start = next
         var end = 0
-        while next < tile.count, self.tail(of: next) == tail {
+        while next < queries.upperBound, place(of: next).tail == tail {
           end = max(end, BlockLayout.blocks(for: tile.end(of: next)))
           next += 1
         }
-        let blocks = max(first, plan.commonCount)..<end
-        guard tail > 0 else {
-          body(start..<next, sequenceBlocks(blocks))
+        let blocks = max(first, commonCount)..<end
+        guard isAside else {
+          body(start..<next, sequenceBlocks(blocks, of: sequence))
           continue
         }
         let branch = plan.places[plan.branchStart(of: tail)].position / BlockLayout.length
         if blocks.lowerBound < branch {
-          body(start..<next, sequenceBlocks(blocks.lowerBound..<branch))
+          body(start..<next, sequenceBlocks(blocks.lowerBound..<branch, of: sequence))
         }
         let copied = max(branch, blocks.lowerBound)..<end
-        gather(tail, copied, cached)
+        gather(tail, copied, of: sequence, cached)
         body(
           start..<next,
           CacheBlocks(
@@ -127,19 +146,21 @@ extension ForwardPass {
       }
     }
 
-    private func tail(of query: Int) -> Int {
-      plan.places[plan.order[(part.queries.lowerBound + query) / part.group]].tail
+    private func place(of query: Int) -> AttentionPlan.Place {
+      plan.places[plan.order[(part.queries.lowerBound + query) / part.group]]
     }
 
-    private func sequenceBlocks(_ range: Range<Int>) -> CacheBlocks {
+    private func sequenceBlocks(_ range: Range<Int>, of sequence: Int) -> CacheBlocks {
       CacheBlocks(
         keys: pass.store.keys(layer: part.layer, head: part.head),
         values: pass.store.values(layer: part.layer, head: part.head),
-        indices: plan.blocks.range(range.lowerBound, range.count), first: range.lowerBound)
+        indices: plan.blocks(range, of: sequence), first: range.lowerBound)
     }
 
-    /// Copies blocks `range` of the sequence with the nodes of a branch in their places.
-    private func gather(_ tail: Int, _ range: Range<Int>, _ cached: CachedPart) {
+    /// Copies blocks `range` of a sequence with the nodes of a branch in their places.
+    private func gather(
+      _ tail: Int, _ range: Range<Int>, of sequence: Int, _ cached: CachedPart
+    ) {
       let store = pass.store
       let layout = store.layout
       let size = cached == .keys ? layout.keyBytes : layout.valueBytes
@@ -151,10 +172,11 @@ extension ForwardPass {
       let start = plan.places[plan.branchStart(of: tail)].position
       if start / BlockLayout.length == range.lowerBound, !start.isMultiple(of: BlockLayout.length) {
         // What stands before the branch in its first block is the sequence's.
-        scratch.branch.range(0, size).copy(from: block(Int(plan.blocks[range.lowerBound])))
+        let number = plan.blocks(range, of: sequence)[0]
+        scratch.branch.range(0, size).copy(from: block(Int(number)))
       }
-      var node = plan.tips[tail]
-      while node >= 0, plan.places[node].tail > 0 {
+      var node = plan.tip(of: tail)
+      while node >= 0, plan.places[node].isAside {
         let place = plan.places[node]
         let (number, lane) = place.position.quotientAndRemainder(dividingBy: BlockLayout.length)
         if range.contains(number) {

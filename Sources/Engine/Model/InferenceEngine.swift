@@ -23,6 +23,10 @@ package final class InferenceEngine {
   private let inputs: BatchInputs
   private let rotary: RotaryTables
   private let job = PassJob()
+  /// The pass that is prepared, or the latest.
+  private var plan: AttentionPlan
+  private var rowCount = 0
+  /// Of the latest pass.
   private var logitRowCount = 0
 
   /// `threadCount` includes the caller's thread; `contextLength` is the most positions of a
@@ -53,6 +57,7 @@ package final class InferenceEngine {
     attention = try AttentionArena(
       layout: layout, batchLimit: Self.batchLimit, contextLength: context,
       workerCount: threadCount)
+    plan = AttentionPlan(arena: attention)
     inputs = try BatchInputs(batchLimit: Self.batchLimit)
     pool = try KVPool(
       layout: layout,
@@ -87,10 +92,35 @@ package final class InferenceEngine {
   ///   memory. The committed positions stay, and the same call may succeed later.
   /// - Complexity: reads every weight once per 16 nodes or so; see docs/PERFORMANCE.md.
   package func forward(_ batch: ForwardBatch, cache: KVCache) throws(EngineError) {
-    let pass = try prepare(batch, cache: cache)
-    job.pass.withLock { $0 = pass }
-    threads.run(job)
-    logitRowCount = batch.logitNodes.count
+    plan = AttentionPlan(arena: attention)
+    rowCount = 0
+    try append(batch, cache: cache)
+    run()
+  }
+
+  /// Evaluates batches of several sequences in one pass, each after the committed positions of its
+  /// own cache. Every logit has the bits that ``forward(_:cache:)`` of its part alone gives; the
+  /// rows of a part follow those of the parts before it.
+  ///
+  /// - Throws: ``ForwardFailure`` with the first part that cannot be evaluated, as
+  ///   ``forward(_:cache:)`` says; then nothing is evaluated and no part has scratch rows left.
+  package func forward(_ parts: [ForwardPart]) throws(ForwardFailure) {
+    plan = AttentionPlan(arena: attention)
+    rowCount = 0
+    for index in parts.indices {
+      precondition(
+        !parts[..<index].contains { $0.cache === parts[index].cache }, "one cache in two parts")
+      do {
+        try append(parts[index].batch, cache: parts[index].cache)
+      } catch {
+        for part in parts[...index] { part.cache.dropScratch() }
+        throw ForwardFailure(part: index, error: error)
+      }
+    }
+    guard !parts.isEmpty else {
+      throw ForwardFailure(part: 0, error: .batchTooLarge(count: 0, limit: Self.batchLimit))
+    }
+    run()
   }
 
   /// Lends the logits of the latest pass.
@@ -110,13 +140,19 @@ package final class InferenceEngine {
 
   /// ``topLogits(_:)`` in the place of what `top` had; allocates nothing where there is room.
   package func topLogits(_ k: Int, into top: inout [TokenLogit]) {
+    topLogits(k, rows: 0..<logitRowCount, into: &top)
+  }
+
+  /// ``topLogits(_:)`` of some rows only.
+  package func topLogits(_ k: Int, rows: Range<Int>, into top: inout [TokenLogit]) {
+    precondition(rows.lowerBound >= 0 && rows.upperBound <= logitRowCount, "rows \(rows)")
     let vocabulary = model.shape.vocabularyCount
     let count = min(k, vocabulary, ActivationArena.topLimit)
     let indices = arena.topIndices.range(0, count)
     let values = arena.topValues.range(0, count)
     top.removeAll(keepingCapacity: true)
-    top.reserveCapacity(count * logitRowCount)
-    for row in 0..<logitRowCount {
+    top.reserveCapacity(count * rows.count)
+    for row in rows {
       let logits = arena.logits.range(row * vocabulary, vocabulary)
       let found = model.kernels.topK(logits, indices: indices, values: values)
       for entry in 0..<found {
@@ -125,37 +161,50 @@ package final class InferenceEngine {
     }
   }
 
-  private func prepare(_ batch: ForwardBatch, cache: KVCache) throws(EngineError) -> ForwardPass {
+  /// Checks a batch and adds it to the pass that is prepared.
+  private func append(_ batch: ForwardBatch, cache: KVCache) throws(EngineError) {
     precondition(cache.pool === pool, "a KV cache of another engine")
     let count = batch.tokens.count
-    guard (1...Self.batchLimit).contains(count), batch.parents.count == count,
-      batch.logitNodes.count <= Self.batchLimit,
+    let start = plan.nodeCount
+    guard count >= 1, start + count <= Self.batchLimit, batch.parents.count == count,
+      rowCount + batch.logitNodes.count <= Self.batchLimit,
       batch.logitNodes.allSatisfy({ $0 >= 0 && $0 < count })
-    else { throw .batchTooLarge(count: count, limit: Self.batchLimit) }
+    else { throw .batchTooLarge(count: start + count, limit: Self.batchLimit) }
     let committed = cache.committedCount
     var deepest = 0
     for node in 0..<count {
       let parent = batch.parents[node]
       guard parent >= -1, parent < node else { throw .invalidParent(node: node, parent: parent) }
-      let position = parent < 0 ? committed : inputs.positions[parent] + 1
-      inputs.positions[node] = position
+      let position = parent < 0 ? committed : inputs.positions[start + parent] + 1
+      inputs.positions[start + node] = position
       deepest = max(deepest, position - committed)
       let token = Int(batch.tokens[node].rawValue)
       guard token < model.shape.vocabularyCount else {
         throw .unknownToken(id: token, vocabularyCount: model.shape.vocabularyCount)
       }
-      inputs.tokens[node] = token
+      inputs.tokens[start + node] = token
     }
     guard committed + deepest < contextLength else {
       throw .contextFull(used: committed, wanted: deepest + 1, capacity: contextLength)
     }
     try cache.takeScratch(batch.parents)
-    for (row, node) in batch.logitNodes.enumerated() { inputs.logitNodes[row] = node }
-    return ForwardPass(
+    for node in batch.logitNodes {
+      inputs.logitNodes[rowCount] = start + node
+      rowCount += 1
+    }
+    plan.append(cache)
+  }
+
+  /// Evaluates what was prepared.
+  private func run() {
+    let pass = ForwardPass(
       model: model, arena: arena, rotary: rotary, attention: attention, store: pool.store,
-      plan: AttentionPlan(cache, arena: attention), tokens: inputs.tokens.range(0, count),
-      positions: inputs.positions.range(0, count),
-      logitNodes: inputs.logitNodes.range(0, batch.logitNodes.count))
+      plan: plan, tokens: inputs.tokens.range(0, plan.nodeCount),
+      positions: inputs.positions.range(0, plan.nodeCount),
+      logitNodes: inputs.logitNodes.range(0, rowCount))
+    job.pass.withLock { $0 = pass }
+    threads.run(job)
+    logitRowCount = rowCount
   }
 }
 

@@ -61,3 +61,28 @@ package struct ForwardBatch: Sendable {
     case none
   }
 }
+
+/// What one forward pass evaluates for one of several sequences.
+package struct ForwardPart {
+  package var batch: ForwardBatch
+  package var cache: KVCache
+
+  package init(batch: ForwardBatch, cache: KVCache) {
+    self.batch = batch
+    self.cache = cache
+  }
+}
+
+/// Why a pass over several sequences was not evaluated.
+package struct ForwardFailure: Error, Equatable, Sendable, CustomStringConvertible {
+  /// Index of the first part that cannot be evaluated.
+  package let part: Int
+  package let error: EngineError
+
+  package init(part: Int, error: EngineError) {
+    self.part = part
+    self.error = error
+  }
+
+  package var description: String { "part \(part) of the pass: \(error)" }
+}

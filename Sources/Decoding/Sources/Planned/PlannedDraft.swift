@@ -105,6 +105,8 @@ struct PlannedSlot<Source: PlannedSource>: Sendable {
 
   mutating func forgetPlan() { draft.removeAll() }
 
+  mutating func exchangePlan(_ other: inout PlannedDraft) { swap(&draft, &other) }
+
   func propose(after path: [TokenID], into candidates: inout [DraftCandidate]) {
     guard draft.count > 0, let parent = draft.node(after: path) else { return }
     var index = draft.nodes[parent].firstChild
