@@ -282,7 +282,7 @@ package struct VerifierSession: Sendable {
   }
 
   private mutating func count(_ batch: VerifyBatch, path: [Int], emitted: Int) {
-    statistics.countStep(emitted: emitted)
+    statistics.countStep(emitted: emitted, expected: batch.expectedCount)
     for node in 1..<batch.count {
       statistics.countVerified(batch.origins[node], depth: batch.tree.depths[node])
     }

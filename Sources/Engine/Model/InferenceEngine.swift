@@ -93,6 +93,31 @@ package final class InferenceEngine {
     logitRowCount = batch.logitNodes.count
   }
 
+  /// ``forward(_:cache:)`` that can be given up between two layers: there are no logits then, and
+  /// the cache has its committed positions and nothing else.
+  ///
+  /// - Parameter shouldStop: asked before each layer, on the caller's thread.
+  /// - Returns: whether the pass went to its end.
+  /// - Throws: as ``forward(_:cache:)``.
+  package func forward(
+    _ batch: ForwardBatch, cache: KVCache, shouldStop: @escaping @Sendable () -> Bool
+  ) throws(EngineError) -> Bool {
+    var pass = try prepare(batch, cache: cache)
+    let stop = PassStop(shouldStop)
+    pass.stop = stop
+    job.pass.withLock { $0 = pass }
+    threads.run(job)
+    // The question may hold what its asker owns.
+    job.pass.withLock { $0?.stop = nil }
+    guard !stop.hasStopped else {
+      logitRowCount = 0
+      cache.dropScratch()
+      return false
+    }
+    logitRowCount = batch.logitNodes.count
+    return true
+  }
+
   /// Lends the logits of the latest pass.
   /// - Shape: `[logitNodes.count, vocabulary]`, row-major.
   package func withLogits<Result>(_ body: (Span<Float>) -> Result) -> Result {
