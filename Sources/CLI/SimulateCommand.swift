@@ -1,5 +1,6 @@
 import ArgumentParser
 import Decoding
+import InferenceTypes
 import Foundation
 import GGUF
 import Simulation

@@ -1,4 +1,5 @@
 import Decoding
+import InferenceTypes
 import Testing
 
 /// Window, width, round length and the decision to draft at all.

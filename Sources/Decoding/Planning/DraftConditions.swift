@@ -1,3 +1,5 @@
+package import InferenceTypes
+
 /// What decides how far ahead, and whether at all, a draft model drafts for a distant target.
 package struct DraftConditions: Sendable, Equatable {
   /// Network time there and back.
