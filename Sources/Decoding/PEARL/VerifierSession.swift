@@ -253,7 +253,7 @@ package struct VerifierSession: Sendable {
     pending.reroot(path: pendingPath, position: fromPosition, truth: truth)
     return VerifyOutcome(
       fromPosition: fromPosition, tokens: Array(truth[fromPosition...]), acceptedPath: path,
-      finish: finish, matches: matches)
+      finish: finish, usedNodeCount: batch.count - 1, matches: matches)
   }
 
   private func isStop(_ token: TokenID) -> Bool { stopTokens.contains(token) }
