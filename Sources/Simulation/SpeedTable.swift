@@ -1,4 +1,4 @@
-package import Decoding
+import Decoding
 package import InferenceTypes
 
 /// Speed of one generation in one pipeline, beside decoding without drafts.
