@@ -1,8 +1,8 @@
 import ArgumentParser
 import Decoding
-import InferenceTypes
 import Foundation
 import GGUF
+import InferenceTypes
 import Simulation
 
 /// `slipstream simulate`.

@@ -1,7 +1,7 @@
 import ArgumentParser
 import Decoding
-import InferenceTypes
 import Foundation
+import InferenceTypes
 import Simulation
 
 extension Pipeline: ExpressibleByArgument {}

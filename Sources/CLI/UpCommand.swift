@@ -102,7 +102,8 @@ struct UpCommand: AsyncParsableCommand {
     let verifier = try children.start(
       "verifier",
       ["verifier", "-m", model, "--router", words[3], "--threads", "\(threads)"]
-        + ["--spec-type", specType, "--pipeline", pipeline.rawValue] + (kvMemory.map { ["--kv-memory", $0] } ?? [])
+        + ["--spec-type", specType, "--pipeline", pipeline.rawValue]
+        + (kvMemory.map { ["--kv-memory", $0] } ?? [])
         + placement(0) + storeArguments(forDrafter: false) + common)
     let drafterMethods = draftModel == nil ? "trigram,recycle" : "draft"
     let drafter = try children.start(

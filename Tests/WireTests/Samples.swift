@@ -159,7 +159,8 @@ enum Samples {
       .attachDraft(
         AttachDraft(drafterName: "d", drafterEpoch: epoch, truthLength: 0, truthHash: 0)),
       .attachReply(.accepted(attach)), .attachReply(.refused(refusal)),
-      .nodes(nodes), .nodes(Nodes(anchor: 3, nodes: [])), .truth(truth), .truth(Truth(from: 0, tokens: tokens(4))),
+      .nodes(nodes), .nodes(Nodes(anchor: 3, nodes: [])), .truth(truth),
+      .truth(Truth(from: 0, tokens: tokens(4))),
     ]
   }
 

@@ -51,7 +51,6 @@ package final class RemotePair {
   private let folder: URL
   private let context: ZeroMQContext
   private let transport: ZeroMQRouter
-  private var events: AsyncStream<TransportEvent>.AsyncIterator
   private let hosts: DistantHosts?
   private let workers: [WorkerProcess]
   private let epoch = InstanceEpoch(rawValue: UInt64.random(in: 1 ... .max))
@@ -75,7 +74,6 @@ package final class RemotePair {
     let endpoint = "ipc://\(folder.path())/control"
     let transport = try ZeroMQRouter(context, bind: [endpoint])
     self.transport = transport
-    events = transport.events.makeAsyncIterator()
     let common =
       ["--router", endpoint, "--draft-store", "none", "--threads", "1", "--lifeline"]
       + ["--log-level", configuration.logLevel]
@@ -157,10 +155,9 @@ package final class RemotePair {
 
   /// What comes in next: tokens of a session, or something that was dealt with.
   private func nextTokens() async throws -> (SessionID, SessionTokens)? {
-    // Taken out, since the wait may not hold on to this object's state.
-    var iterator = events
-    let event = await iterator.next()
-    events = iterator
+    // An iterator for each event: one that is kept could not wait outside of this object.
+    var iterator = transport.events.makeAsyncIterator()
+    let event = await iterator.next(isolation: #isolation)
     guard let event else {
       throw RemoteFailure("a worker ended or did not answer in time; see its message above")
     }

@@ -18,12 +18,13 @@ package struct ScalingProbe: Sendable {
     self.isa = isa
   }
 
-  /// Products of both at once over those of one alone. - Throws: where there is no thread left.
+  /// Products of both at once over those of one alone; 0 where this processor has no instruction to
+  /// measure with. - Throws: where there is no thread left.
   package func measure() async throws -> Double {
     var alone = 0.0
     for processor in processors { alone += try await products([processor]) }
     let together = try await products(processors)
-    return alone > 0 ? 2 * together / alone : .nan
+    return alone > 0 ? 2 * together / alone : 0
   }
 
   /// Products per unit of time of one thread on each CPU.

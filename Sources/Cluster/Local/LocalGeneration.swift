@@ -229,6 +229,7 @@ struct LocalDrafter {
   /// - Parameter stop: makes the question that is asked before each layer, from the state of the
   ///   session and the pass; `nil` where nobody asks.
   /// - Returns: `nil` where the session waits for truth.
+  /// - Throws: ``EngineError`` of the pass, after which it may be tried again.
   mutating func advance(
     stop: (DrafterSession, DrafterSession.Forward) -> (@Sendable () -> Bool)?
   ) throws(EngineError) -> Progress? {

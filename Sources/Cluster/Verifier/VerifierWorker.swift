@@ -156,7 +156,9 @@ package final class VerifierWorker: Sendable {
         do {
           let frame = try envelope.encoded()
           // A peer that is gone or slow is dealt with where its connection ends.
-          if data.send(frame, to: peer) == .queued { traffic.send(frame.count, in: envelope.session) }
+          if data.send(frame, to: peer) == .queued {
+            traffic.send(frame.count, in: envelope.session)
+          }
         } catch {
           logger.error("message cannot be encoded", metadata: ["error": "\(error)"])
         }

@@ -52,7 +52,9 @@ package struct DraftConditions: Sendable, Equatable {
 
   /// Draft tokens of a round that make a pipeline with rounds fastest.
   ///
-  /// - Parameter limit: most of them, at least 1.
+  /// - Parameters:
+  ///   - pipeline: how the time is shared.
+  ///   - limit: most of them, at least 1.
   /// - Returns: 1 to `limit`; 1 for ``Pipeline/streamed``, which has no rounds.
   package func roundLength(_ pipeline: Pipeline, limit: Int) -> Int {
     precondition(limit >= 1, "limit \(limit)")

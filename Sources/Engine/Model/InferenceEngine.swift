@@ -96,7 +96,10 @@ package final class InferenceEngine {
   /// ``forward(_:cache:)`` that can be given up between two layers: there are no logits then, and
   /// the cache has its committed positions and nothing else.
   ///
-  /// - Parameter shouldStop: asked before each layer, on the caller's thread.
+  /// - Parameters:
+  ///   - batch: what to evaluate.
+  ///   - cache: of the sequence that it continues.
+  ///   - shouldStop: asked before each layer, on the caller's thread.
   /// - Returns: whether the pass went to its end.
   /// - Throws: as ``forward(_:cache:)``.
   package func forward(
