@@ -8,13 +8,17 @@ import InferenceTypes
 import Tokenizer
 
 /// `slipstream bench decode`.
-struct DecodeBenchCommand: ParsableCommand {
+struct DecodeBenchCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "decode",
     abstract: "Speed-up of draft methods over plain decoding, prompt by prompt.",
     discussion: """
       Plain decoding and the methods take turns on every prompt; every generation starts with \
       empty stores. Ends with an error where a method changes the token ids.
+
+      With --pipelines or --rtt, drafter and target are processes of their own, each on one CPU, \
+      and their pipelines take turns with the target alone. --rtt puts them into network \
+      namespaces with a delay in between, for which it has to be root.
       """)
 
   @OptionGroup var model: ModelOptions
@@ -52,12 +56,42 @@ struct DecodeBenchCommand: ParsableCommand {
   @Option(help: "Prompts decoded at a time, in shared passes, with --explain.")
   var sessions = 1
 
+  @Option(
+    help:
+      "Across processes, instead of --methods: pipelines separated by commas, of streamed, lockstep, vanilla."
+  )
+  var pipelines: String?
+
+  @Option(help: "Milliseconds of round trip added between drafter and target.")
+  var rtt: Double?
+
+  @Option(help: "Log level of the processes.")
+  var workerLogLevel = "warning"
+
+  /// Pipelines to compare across processes; `nil` where methods are compared in one.
+  private func remotePipelines() throws -> [Pipeline]? {
+    guard pipelines != nil || rtt != nil else { return nil }
+    return try pipelines.map(RemoteDecodeBench.pipelines) ?? Pipeline.allCases
+  }
+
   func validate() throws {
     guard sessions >= 1, sessions <= 256 else {
       throw ValidationError("--sessions \(sessions): expected 1 to 256")
     }
     guard explain || sessions == 1 else {
       throw ValidationError("--sessions \(sessions): needs --explain")
+    }
+    if let rtt, !(0...5000).contains(rtt) {
+      throw ValidationError("--rtt \(rtt): expected 0 to 5000 milliseconds")
+    }
+    if try remotePipelines() != nil {
+      guard draftModel != nil else {
+        throw ValidationError("--pipelines and --rtt need a draft model: name one with -md FILE")
+      }
+      guard model.threads == 1, model.cpuRange == nil else {
+        throw ValidationError(
+          "--pipelines and --rtt give each process one CPU: leave --threads and --cpu-range out")
+      }
     }
     guard repetitions >= 1 else {
       throw ValidationError("-r \(repetitions): expected at least 1")
@@ -67,9 +101,18 @@ struct DecodeBenchCommand: ParsableCommand {
     }
   }
 
-  func run() throws {
+  func run() async throws {
     let file = try ModelLoading.file(model.model)
     let tokenizer = try BytePairTokenizer(file: file)
+    if let pipelines = try remotePipelines(), let draftModel {
+      let bench = RemoteDecodeBench(
+        model: model, draftModel: draftModel, pipelines: pipelines,
+        roundTripMilliseconds: rtt ?? 0, logLevel: workerLogLevel)
+      return try await bench.run(
+        try PromptFile.load(prompts, template: try ChatTemplate(file: file), tokenizer: tokenizer),
+        sampling: try sampling.parameters(), tokenLimit: tokenLimit < 0 ? nil : tokenLimit,
+        stopTokens: tokenizer.endOfGeneration, roundCount: repetitions, output: output)
+    }
     let engine = try ModelLoading.engine(model, file: file)
     let draftEngine = try draftModel.map {
       try ModelLoading.draftEngine($0, tokenizer: tokenizer, target: engine, options: model)

@@ -2,6 +2,7 @@ import ArgumentParser
 import Decoding
 import Foundation
 import GGUF
+import InferenceTypes
 import Simulation
 
 /// `slipstream simulate`.

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Decoding
 import Foundation
+import InferenceTypes
 import Simulation
 
 extension Pipeline: ExpressibleByArgument {}

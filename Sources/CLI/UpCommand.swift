@@ -3,6 +3,7 @@ import Cluster
 import Decoding
 import Engine
 import Foundation
+import InferenceTypes
 import Synchronization
 import UnixSignals
 
@@ -44,6 +45,9 @@ struct UpCommand: AsyncParsableCommand {
       copy, lookup, ngram and suffix, separated by commas.
       """)
   var specType = "auto"
+
+  @Option(help: "How drafting and verifying share the time: streamed, lockstep or vanilla.")
+  var pipeline = Pipeline.streamed
 
   @OptionGroup var stores: DraftStoreOptions
 
@@ -102,7 +106,8 @@ struct UpCommand: AsyncParsableCommand {
     let verifier = try children.start(
       "verifier",
       ["verifier", "-m", model, "--router", words[3], "--threads", "\(threads)"]
-        + ["--spec-type", specType] + (kvMemory.map { ["--kv-memory", $0] } ?? [])
+        + ["--spec-type", specType, "--pipeline", pipeline.rawValue]
+        + (kvMemory.map { ["--kv-memory", $0] } ?? [])
         + placement(0) + storeArguments(forDrafter: false) + common)
     let drafterMethods = draftModel == nil ? "trigram,recycle" : "draft"
     let drafter = try children.start(

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Cluster
 import Engine
+import InferenceTypes
 import Transport
 
 /// `slipstream verifier`.
@@ -36,6 +37,12 @@ struct VerifierCommand: AsyncParsableCommand {
 
   @Option(help: "Most nodes of one verification.")
   var specTreeNodes = 32
+
+  @Option(
+    help:
+      "How drafting and verifying share the time of a session: streamed, lockstep or vanilla (in turns). Drafters follow."
+  )
+  var pipeline = Pipeline.streamed
 
   func validate() throws {
     guard (1...4096).contains(slots) else {
@@ -74,6 +81,7 @@ struct VerifierCommand: AsyncParsableCommand {
     configuration.threadCount = model.threads
     configuration.keyValueMemoryBytes = model.kvMemory?.bytes
     configuration.nodeLimit = specTreeNodes
+    configuration.pipeline = pipeline
     configuration.stores = stores.settings(model: identity.modelFingerprint, role: "verifier")
     let context = try ZeroMQContext()
     let worker = VerifierWorker(

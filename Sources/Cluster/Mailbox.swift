@@ -50,6 +50,11 @@ import Synchronization
     if wasEmpty { unsafe sem_post(semaphore) }
   }
 
+  /// Whether a waiting message is of this kind; it goes on waiting. Others wait for the answer.
+  func contains(where isSought: (Message) -> Bool) -> Bool {
+    state.withLock { messages in messages.contains(where: isSought) }
+  }
+
   /// All waiting messages, oldest first; may be none.
   func take() -> [Message] {
     state.withLock { messages in

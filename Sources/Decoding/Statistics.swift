@@ -11,6 +11,8 @@ package struct DraftStatistics: Sendable, Equatable {
   package private(set) var stepCount = 0
   /// Tokens emitted by them.
   package private(set) var emittedCount = 0
+  /// Tokens that the planner expected of them.
+  package private(set) var expectedCount = 0.0
   private var verified = [Int](repeating: 0, count: cellCount)
   private var accepted = [Int](repeating: 0, count: cellCount)
 
@@ -29,9 +31,10 @@ package struct DraftStatistics: Sendable, Equatable {
     accepted[Self.cell(origin, depth)]
   }
 
-  mutating func countStep(emitted: Int) {
+  mutating func countStep(emitted: Int, expected: Float) {
     stepCount += 1
     emittedCount += emitted
+    expectedCount += Double(expected)
   }
 
   mutating func countVerified(_ origin: DraftOrigin, depth: Int) {

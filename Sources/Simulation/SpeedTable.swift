@@ -1,5 +1,5 @@
-package import Decoding
-import InferenceTypes
+import Decoding
+package import InferenceTypes
 
 /// Speed of one generation in one pipeline, beside decoding without drafts.
 package enum SpeedTable {

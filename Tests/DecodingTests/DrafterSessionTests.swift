@@ -13,16 +13,26 @@ private struct SimulatedDrafter {
   var up: [(due: Int, update: DraftUpdate)] = []
   var down: [(due: Int, update: TruthUpdate)] = []
   var running: (due: Int, forward: DrafterSession.Forward)?
+  var abortedCount = 0
   /// What the model's cache would hold.
   var cache: [TokenID] = []
 
   mutating func tick(now: Int, delay: Int) {
     while let first = down.first, first.due <= now {
       down.removeFirst()
+      let isVoid = running.map { session.isVoid($0.forward, after: first.update) } ?? false
+      let end = running.map { $0.forward.firstPosition + $0.forward.tokens.count } ?? 0
       switch session.receive(first.update) {
       case .gap: Issue.record("gap")
       case .malformed: Issue.record("malformed update")
-      case .followed, .diverged: break
+      case .followed: #expect(!isVoid, "a pass that the truth follows")
+      case .diverged(let position): #expect(isVoid == (position < end), "\(position) of \(end)")
+      }
+      if isVoid {
+        // Given up between two layers: nothing of it is in the cache.
+        session.abandonForward()
+        running = nil
+        abortedCount += 1
       }
       if usesSources {
         sources.observe(tokensOf: session.truth, newCount: first.update.tokens.count)

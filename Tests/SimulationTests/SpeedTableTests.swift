@@ -1,4 +1,5 @@
 import Decoding
+import InferenceTypes
 import Simulation
 import Testing
 

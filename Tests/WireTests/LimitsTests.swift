@@ -128,8 +128,6 @@ struct LimitCase: CustomTestStringConvertible, Sendable {
       "Nodes.id_deltas", Samples.nodes, WireMessage.nodes, \.nodes, within: chain(256),
       beyond: chain(257)),
     .number(
-      "Nodes.id_deltas", Samples.nodes, WireMessage.nodes, \.nodes, within: chain(1), beyond: []),
-    .number(
       "Nodes.anchor", Samples.nodes, WireMessage.nodes, \.anchor, within: 131_072, beyond: 131_073),
     .number(
       "Truth.from", Samples.truth, WireMessage.truth, \.from, within: 131_072, beyond: 131_073),

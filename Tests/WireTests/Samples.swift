@@ -64,6 +64,7 @@ enum Samples {
     open.ignoresEnd = true
     open.draftOrigins = [.trigram, .remote]
     open.tenant = TenantID(bytes: (1...16).map { $0 })
+    open.pipeline = .vanilla
     return open
   }
 
@@ -77,6 +78,12 @@ enum Samples {
       statistics.drafted[origin] = Int(UInt32.max) - Int(origin.rawValue)
       statistics.accepted[origin] = Int(origin.rawValue)
     }
+    statistics.draftedAt = (0..<64).map { Int(UInt32.max) - $0 }
+    statistics.acceptedAt = (0..<64).map { $0 * 3 }
+    statistics.draftBytes.inbound = .max
+    statistics.draftBytes.outbound = 1
+    statistics.expectedTokenCount = 1.5
+    statistics.roundTrip = .nanoseconds(20_000_001)
     return statistics
   }
 
@@ -114,10 +121,14 @@ enum Samples {
     heartbeat.echoNanoseconds = .max
     heartbeat.echoDelay = .nanoseconds(1)
     heartbeat.isDraining = true
+    heartbeat.roundTrip = Limits.durationMax
     var draftless = OpenSession(prompt: [0], sampling: SamplingParameters())
     draftless.draftOrigins = []
     var attach = AttachAcceptance(sampling: sampling, promptLength: 1, truthLength: 0)
     attach.tenant = .unnamed
+    attach.pipeline = .lockstep
+    attach.relativeVerifyCosts = [1, 1.5]
+    attach.verifyDuration = .milliseconds(6)
     let ending = SessionEnding(finishReason: .cancelled, statistics: statistics)
     return [
       .register(register), .register(fullRegister),
@@ -148,7 +159,8 @@ enum Samples {
       .attachDraft(
         AttachDraft(drafterName: "d", drafterEpoch: epoch, truthLength: 0, truthHash: 0)),
       .attachReply(.accepted(attach)), .attachReply(.refused(refusal)),
-      .nodes(nodes), .truth(truth), .truth(Truth(from: 0, tokens: tokens(4))),
+      .nodes(nodes), .nodes(Nodes(anchor: 3, nodes: [])), .truth(truth),
+      .truth(Truth(from: 0, tokens: tokens(4))),
     ]
   }
 

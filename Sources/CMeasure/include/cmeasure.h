@@ -1,5 +1,5 @@
-// What benchmarks measure about a process and its machine, and Swift cannot: allocations and the
-// bandwidth of memory. No part of the daemons' work.
+// What benchmarks measure about a process and its machine, and Swift cannot: allocations, the
+// bandwidth of memory, and what distance does. No part of the daemons' work.
 #ifndef CMEASURE_H
 #define CMEASURE_H
 
@@ -42,6 +42,36 @@ uint64_t cmeasure_products(const char *isa, int floats, uint64_t rounds);
 
 // Bytes of the largest cache of this processor; 0 where the system does not say.
 size_t cmeasure_cache_bytes(void);
+
+// Makes a network namespace with one interface, eth0, of this address ("10.0.0.1") in a network of 256;
+// the calling thread stays where it is. Gone when the last process in it and `*host` are.
+//
+// `*host` is for cmeasure_host_enter, `*port` gives and takes the Ethernet frames of eth0; both are
+// closed on exec, and by the caller. Returns 0 or a negative errno value: -EPERM where this is not
+// permitted, -ENOENT where there is no /dev/net/tun.
+int cmeasure_host_create(const char *address, int *host, int *port);
+
+// Moves the calling thread into a namespace of cmeasure_host_create: what it starts lives there. Returns
+// what cmeasure_host_leave needs to go back, or a negative errno value.
+int cmeasure_host_enter(int host);
+int cmeasure_host_leave(int before);
+
+// The way between two hosts.
+struct cmeasure_link {
+  // Of the hosts' eth0.
+  int ports[2];
+  // The loop ends when this is readable.
+  int stop;
+  // Of each frame, in either direction.
+  uint64_t delay_ns;
+  // Frames that went through and their bytes, Ethernet headers included: read them atomically.
+  uint64_t frames;
+  uint64_t bytes;
+};
+
+// Carries frames until told to stop; at most 4096 are on their way in a direction, more are lost.
+// Returns 0 or a negative errno value.
+int cmeasure_link_run(struct cmeasure_link *link);
 
 #pragma clang assume_nonnull end
 

@@ -13,6 +13,8 @@ enum DrafterMail: Sendable {
   case unlinked(endpoint: String)
   case attachReply(SessionID, AttachReply)
   case truth(SessionID, Truth)
+  /// A probe of the link to a verifier came back.
+  case roundTrip(endpoint: String, Duration)
   case reset
   case stop
 }
@@ -42,6 +44,7 @@ final class DrafterCore {
     var drafting: Drafting?
     var attachAt: ContinuousClock.Instant?
     var refusalCount = 0
+    var pacing = DraftPacing()
     /// Whether a model has to go on, or sources have new truth to start from.
     var hasWork = false
   }
@@ -64,6 +67,7 @@ final class DrafterCore {
   private var entries: [Entry] = []
   private var turn = 0
   private var draftDuration = Duration.milliseconds(5)
+  private var roundTrips: [String: RoundTripEstimate] = [:]
 
   init(
     engine: InferenceEngine?, sources: KeptSources, configuration: DrafterWorker.Configuration,
@@ -117,8 +121,11 @@ final class DrafterCore {
         entries[index].hasWork = false
         entries[index].drafting = nil
       }
+      roundTrips[endpoint] = nil
     case .attachReply(let id, let reply): receive(reply, id)
     case .truth(let id, let truth): receive(truth, id)
+    case .roundTrip(let endpoint, let sample):
+      roundTrips[endpoint, default: RoundTripEstimate()].add(sample)
     case .reset: while !entries.isEmpty { remove(entries.count - 1) }
     case .stop: return
     }
@@ -168,6 +175,7 @@ final class DrafterCore {
         entries[index].truthHash = TruthHash()
       }
       entries[index].drafting = nil
+      entries[index].pacing = DraftPacing(acceptance)
       entries[index].refusalCount = 0
       startDrafting(index)
     case .refused(let refusal):
@@ -202,9 +210,9 @@ final class DrafterCore {
     switch entries[index].drafting {
     case .model(var drafter):
       drafter.follow(update)
-      drafter.window = window(verify: message.verifyDuration)
+      entries[index].pacing.heard(stepOf: message.usedNodeCount + 1, message.verifyDuration)
       entries[index].drafting = .model(drafter)
-      entries[index].hasWork = true
+      beginRound(index)
     case .sources(var machine):
       // Taken out meanwhile, so that its index of the text is not copied.
       entries[index].drafting = nil
@@ -245,11 +253,11 @@ final class DrafterCore {
       if let engine {
         entries[index].drafting = .model(
           try LocalDrafter(
-            configuration, stopTokens: stopTokens, window: window(verify: .zero), engine: engine))
+            configuration, stopTokens: stopTokens, window: 1, engine: engine))
       } else {
         entries[index].drafting = .sources(try DrafterSession(configuration))
       }
-      entries[index].hasWork = true
+      beginRound(index)
     } catch {
       logger.warning(
         "cannot draft", metadata: ["session.id": "\(entries[index].id)", "error": "\(error)"])
@@ -257,15 +265,41 @@ final class DrafterCore {
     }
   }
 
-  /// Far enough ahead that the verifier never waits, no farther than drafts survive.
-  private func window(verify: Duration) -> Int {
-    let verify = verify > .zero ? verify : draftDuration * 2
-    return DraftWindow.length(
-      roundTrip: .milliseconds(1), verify: verify, draft: draftDuration, acceptance: 0.75)
+  /// New truth is there: the window is chosen anew, and in a pipeline with rounds one begins.
+  private func beginRound(_ index: Int) {
+    entries[index].hasWork = true
+    guard case .model(var drafter) = entries[index].drafting else {
+      // Training-free trees cost nothing to make: each is a round, as soon as truth comes.
+      if entries[index].acceptance?.pipeline == .lockstep {
+        let opening = DraftUpdate(anchor: entries[index].truth.count, nodes: [])
+        send(opening, index: index, evenEmpty: true)
+      }
+      return
+    }
+    let wasResting = entries[index].pacing.isResting
+    let opening = entries[index].pacing.begin(
+      &drafter, roundTrip: roundTrips[entries[index].endpoint]?.value,
+      draftDuration: draftDuration)
+    entries[index].drafting = .model(drafter)
+    if entries[index].pacing.isResting != wasResting { noteRest(index) }
+    if let opening { send(opening, index: index, evenEmpty: true) }
+  }
+
+  private func noteRest(_ index: Int) {
+    let pacing = entries[index].pacing
+    let conditions = pacing.conditions
+    logger.info(
+      pacing.isResting ? "drafts come too late to help: resting" : "drafting again",
+      metadata: [
+        "session.id": "\(entries[index].id)", "round.trip": "\(conditions.roundTrip)",
+        "step": "\(conditions.step)", "draft": "\(conditions.draft)",
+        "acceptance": "\(conditions.acceptance)", "gain": "\(conditions.streamedGain)",
+      ])
   }
 
   private func remove(_ index: Int) {
     let entry = entries.remove(at: index)
+    if engine != nil { entry.pacing.log(logger, id: entry.id) }
     activeCount.store(entries.count)
     outlets.sendToVerifier(entry.endpoint, Envelope(session: entry.id, message: .endDraft))
   }
@@ -279,14 +313,34 @@ final class DrafterCore {
       switch entries[index].drafting {
       case .model(var drafter):
         let start = clock.now
-        let update = try drafter.advance()
-        entries[index].drafting = .model(drafter)
-        guard let update else {
+        guard entries[index].pacing.mayDraft else {
           entries[index].hasWork = false
           return
         }
-        if !update.nodes.isEmpty { draftDuration = (draftDuration * 7 + (clock.now - start)) / 8 }
-        send(update, index: index)
+        let before = drafter.chainCount
+        let (id, endpoint) = (entries[index].id, entries[index].endpoint)
+        let progress = try drafter.advance { session, forward in
+          { [mailbox] in
+            mailbox.contains { $0.voids(forward, of: session, id: id, endpoint: endpoint) }
+          }
+        }
+        entries[index].drafting = .model(drafter)
+        guard let progress else {
+          entries[index].hasWork = false
+          if let rest = entries[index].pacing.close() {
+            send(rest, index: index, evenEmpty: true)
+          }
+          return
+        }
+        entries[index].pacing.count(progress)
+        if !progress.update.nodes.isEmpty {
+          draftDuration = (draftDuration * 7 + (clock.now - start)) / 8
+        }
+        if let message = entries[index].pacing.add(
+          progress.update, growth: drafter.chainCount - before)
+        {
+          send(message, index: index, evenEmpty: true)
+        }
       case .sources(var machine):
         entries[index].drafting = nil
         let update = sources.use(entries[index].acceptance?.tenant) {
@@ -294,7 +348,7 @@ final class DrafterCore {
         }
         entries[index].drafting = .sources(machine)
         entries[index].hasWork = false
-        send(update, index: index)
+        send(update, index: index, evenEmpty: entries[index].acceptance?.pipeline != .streamed)
       case nil: entries[index].hasWork = false
       }
     } catch {
@@ -304,14 +358,15 @@ final class DrafterCore {
     }
   }
 
-  private func send(_ update: DraftUpdate, index: Int) {
+  private func send(_ update: DraftUpdate, index: Int, evenEmpty: Bool) {
     var first = 0
-    while first < update.nodes.count {
+    while first < update.nodes.count || first == 0 && evenEmpty {
       let last = min(update.nodes.count, first + Limits.nodeCountMax)
       // On the wire the anchor is the token continued, here the place guessed.
       let nodes = Nodes(anchor: update.anchor - 1, nodes: Array(update.nodes[first..<last]))
       outlets.sendToVerifier(
         entries[index].endpoint, Envelope(session: entries[index].id, message: .nodes(nodes)))
+      guard last > first else { return }
       first = last
     }
   }

@@ -1,3 +1,4 @@
+import Decoding
 package import Engine
 package import InferenceTypes
 package import Logging
@@ -40,6 +41,9 @@ package final class DrafterWorker: Sendable {
   private let activeCount = ActiveCount()
   private let router = Mutex<RouterLink?>(nil)
   private let dealers = Mutex<[String: ZeroMQDealer]>([:])
+  /// Of the links to verifiers.
+  private let roundTrips = Mutex<[String: RoundTripEstimate]>([:])
+  private let start = ContinuousClock().now
   /// Endpoints that sessions need.
   private let requests: AsyncStream<String>
   private let requestSink: AsyncStream<String>.Continuation
@@ -166,6 +170,7 @@ package final class DrafterWorker: Sendable {
           let dealer = try ZeroMQDealer(context, connect: endpoint)
           dealers.withLock { $0[endpoint] = dealer }
           group.addTask { [self] in await listen(to: dealer, endpoint: endpoint) }
+          group.addTask { [self] in await probe(endpoint) }
         } catch {
           logger.warning(
             "verifier endpoint", metadata: ["endpoint": "\(endpoint)", "error": "\(error)"])
@@ -192,8 +197,36 @@ package final class DrafterWorker: Sendable {
     }
   }
 
+  /// Sends heartbeats, which the verifier echoes at once: several soon, then one a second. While
+  /// there is no connection they go nowhere.
+  private func probe(_ endpoint: String) async {
+    var sequence: UInt64 = 0
+    while !Task.isCancelled {
+      sequence += 1
+      var heartbeat = Heartbeat(
+        sequence: sequence, activeSessionCount: activeCount.value,
+        sentAtNanoseconds: UInt64(max(1, (ContinuousClock().now - start).nanoseconds)))
+      heartbeat.roundTrip = roundTrips.withLock { $0[endpoint]?.value } ?? .zero
+      send(Envelope(message: .heartbeat(heartbeat)), to: endpoint)
+      do {
+        try await Task.sleep(for: sequence < 8 ? .milliseconds(125) : .seconds(1))
+      } catch { return }
+    }
+  }
+
+  private func receive(_ heartbeat: Heartbeat, endpoint: String) {
+    guard heartbeat.echoNanoseconds > 0 else { return }
+    let sentAt = Duration.nanoseconds(Int64(clamping: heartbeat.echoNanoseconds))
+    let sample = ContinuousClock().now - start - sentAt - heartbeat.echoDelay
+    // An echo of what was never sent, or of another life of this process.
+    guard sample >= .zero else { return }
+    roundTrips.withLock { $0[endpoint, default: RoundTripEstimate()].add(sample) }
+    mailbox.offer(.roundTrip(endpoint: endpoint, sample))
+  }
+
   private func routeData(_ envelope: Envelope, endpoint: String) {
     switch envelope.message {
+    case .heartbeat(let heartbeat): receive(heartbeat, endpoint: endpoint)
     case .registered(.accepted): mailbox.post(.linked(endpoint: endpoint))
     case .registered(.refused(let refusal)):
       logger.warning("verifier refuses this drafter", metadata: ["reason": "\(refusal.message)"])

@@ -192,6 +192,16 @@ struct LocalDrafter {
     set { machine.window = newValue }
   }
 
+  /// Guesses for each place.
+  var width: Int {
+    get { machine.width }
+    set { machine.width = newValue }
+  }
+
+  var acceptance: DraftAcceptance { machine.acceptance }
+  /// Draft tokens beyond the known truth.
+  var chainCount: Int { machine.chainCount }
+
   /// Truth from the same process comes whole and in order.
   mutating func follow(_ update: TruthUpdate) {
     switch machine.receive(update) {
@@ -211,18 +221,47 @@ struct LocalDrafter {
 
   /// One pass of the draft model; `nil` where it waits for truth.
   mutating func advance() throws(EngineError) -> DraftUpdate? {
+    try advance { _, _ in nil }?.update
+  }
+
+  /// What became of a pass.
+  struct Progress {
+    /// What to send; without nodes where there is nothing.
+    var update: DraftUpdate
+    /// Given up between two layers.
+    var isAborted = false
+  }
+
+  /// One pass of the draft model, which stops between two layers as soon as it is of no use.
+  ///
+  /// - Parameter stop: makes the question that is asked before each layer, from the state of the
+  ///   session and the pass; `nil` where nobody asks.
+  /// - Returns: `nil` where the session waits for truth.
+  /// - Throws: ``EngineError`` of the pass, after which it may be tried again.
+  mutating func advance(
+    stop: (DrafterSession, DrafterSession.Forward) -> (@Sendable () -> Bool)?
+  ) throws(EngineError) -> Progress? {
     guard let forward = machine.nextForward(limit: Self.prefillChunk) else { return nil }
     cache.truncate(to: forward.firstPosition)
     let batch = ForwardBatch(
       chain: forward.tokens, logits: forward.needsLogits ? .last : .none)
     do {
-      try engine.forward(batch, cache: cache)
+      if let shouldStop = stop(machine, forward) {
+        guard try engine.forward(batch, cache: cache, shouldStop: shouldStop) else {
+          machine.abandonForward()
+          return Progress(
+            update: DraftUpdate(anchor: machine.truth.count, nodes: []), isAborted: true)
+        }
+      } else {
+        try engine.forward(batch, cache: cache)
+      }
     } catch {
       machine.abandonForward()
       throw error
     }
     cache.commit(Array(forward.tokens.indices))
     let top = forward.needsLogits ? engine.topLogits(64) : []
-    return engine.withLogits { machine.conclude(forward, logits: $0, top: top.span) }
+    return Progress(
+      update: engine.withLogits { machine.conclude(forward, logits: $0, top: top.span) })
   }
 }

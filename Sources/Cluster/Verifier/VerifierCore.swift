@@ -13,7 +13,7 @@ enum VerifierMail: Sendable {
   case peerRegistered(PeerID, Register)
   case peerGone(PeerID)
   case attach(PeerID, SessionID, AttachDraft)
-  case nodes(PeerID, SessionID, Nodes)
+  case nodes(PeerID, SessionID, Nodes, arrival: ContinuousClock.Instant)
   case endDraft(PeerID, SessionID)
   /// The router forgot all sessions.
   case reset
@@ -27,7 +27,7 @@ final class VerifierCore {
   private struct Link {
     var number: Int
     var peer: PeerID
-    var lastNodes: ContinuousClock.Instant?
+    var arrivals = DraftArrivals()
   }
 
   private struct Entry {
@@ -40,13 +40,19 @@ final class VerifierCore {
     var assigned: [DraftAssigned] = []
     var links: [Link] = []
     var nextLink = 0
+    var pace: SessionPace
     /// Gave its memory to older sessions and goes on when one of them has ended.
     var isWaiting = false
   }
 
   private let engine: InferenceEngine
   private let costs: MeasuredCosts
+  /// Most nodes of a session's step.
+  private let nodeLimit: Int
   private let slotCount: Int
+  private let pipeline: Pipeline
+  private let traffic: DraftTraffic
+  private let start = ContinuousClock().now
   private let tokenizerFingerprint: Fingerprint
   private let vocabularyCount: Int
   private let mailbox: Mailbox<VerifierMail>
@@ -64,14 +70,18 @@ final class VerifierCore {
   init(
     engine: InferenceEngine, costs: MeasuredCosts, sources: KeptSources,
     configuration: VerifierWorker.Configuration, mailbox: Mailbox<VerifierMail>,
-    activeCount: ActiveCount, logger: Logger, sendToRouter: @escaping @Sendable (Envelope) -> Void,
+    activeCount: ActiveCount, traffic: DraftTraffic, logger: Logger,
+    sendToRouter: @escaping @Sendable (Envelope) -> Void,
     sendToPeer: @escaping @Sendable (PeerID, Envelope) -> Void
   ) {
     self.engine = engine
     self.costs = costs
     shared = SharedStep(costs: costs, nodeLimit: configuration.nodeLimit)
     log = StepLog(logger: logger)
+    nodeLimit = configuration.nodeLimit
     slotCount = configuration.slotCount
+    pipeline = configuration.pipeline
+    self.traffic = traffic
     tokenizerFingerprint = configuration.identity.tokenizerFingerprint
     vocabularyCount = engine.model.shape.vocabularyCount
     self.sources = sources
@@ -85,7 +95,7 @@ final class VerifierCore {
   /// Works until told to stop.
   func run() {
     while true {
-      let mail = entries.isEmpty ? mailbox.take(timeout: .seconds(60)) : mailbox.take()
+      let mail = idleTime().map { mailbox.take(timeout: $0) } ?? mailbox.take()
       for message in mail {
         if case .stop = message {
           log.write(shared.statistics)
@@ -94,6 +104,7 @@ final class VerifierCore {
         handle(message)
       }
       sources.saveIfDue()
+      publishHeld()
       guard !entries.isEmpty else { continue }
       advance()
       log.writeIfDue(shared.statistics)
@@ -114,11 +125,15 @@ final class VerifierCore {
       peers[peer] = nil
       for index in entries.indices { unlink(peer, from: index) }
     case .attach(let peer, let id, let message): attach(peer, id, message)
-    case .nodes(let peer, let id, let nodes): receive(peer, id, nodes)
+    case .nodes(let peer, let id, let nodes, let arrival):
+      receive(peer, id, nodes, arrival: arrival)
     case .endDraft(let peer, let id):
       if let index = index(of: id) { unlink(peer, from: index) }
     case .reset:
-      for entry in entries { finishLinks(entry) }
+      for entry in entries {
+        finishLinks(entry)
+        traffic.end(entry.id)
+      }
       entries.removeAll()
       activeCount.store(0)
     case .stop: return
@@ -143,7 +158,9 @@ final class VerifierCore {
       entries.append(
         Entry(
           id: id, target: target, sampling: message.sampling,
-          allowedOrigins: message.draftOrigins, tenant: message.tenant))
+          allowedOrigins: message.draftOrigins, tenant: message.tenant,
+          pace: SessionPace(message.pipeline ?? pipeline, step: costs.single)))
+      traffic.begin(id)
       activeCount.store(entries.count)
       if target.isFinished { finish(entries.count - 1) }
     } catch let error as DecodingError {
@@ -202,10 +219,16 @@ final class VerifierCore {
     let start = hash.value == message.truthHash ? known : 0
     entries[index].links.append(Link(number: entries[index].nextLink, peer: peer))
     entries[index].nextLink += 1
+    entries[index].pace.drafterCame(
+      at: time, roundTrip: traffic.roundTrip(of: peer) ?? .zero)
     var acceptance = AttachAcceptance(
       sampling: entries[index].sampling, promptLength: entries[index].target.promptCount,
       truthLength: start)
     acceptance.tenant = entries[index].tenant
+    acceptance.pipeline = entries[index].pace.pipeline
+    acceptance.relativeVerifyCosts = Array(
+      costs.costs.relative.prefix(Limits.verifyCostCountMax))
+    acceptance.verifyDuration = costs.single
     sendToPeer(peer, Envelope(session: id, message: .attachReply(.accepted(acceptance))))
     sendTruth(peer, id, from: start, tokens: Array(truth[start...]))
   }
@@ -221,15 +244,22 @@ final class VerifierCore {
     }
   }
 
-  private func receive(_ peer: PeerID, _ id: SessionID, _ message: Nodes) {
+  private func receive(
+    _ peer: PeerID, _ id: SessionID, _ message: Nodes, arrival: ContinuousClock.Instant
+  ) {
     guard let index = index(of: id),
       let link = entries[index].links.firstIndex(where: { $0.peer == peer }),
       entries[index].allowedOrigins.contains(.remote)
     else { return }
-    entries[index].links[link].lastNodes = clock.now
+    let before = entries[index].target.machine.liveReceptionCount
     // On the wire the anchor is the token continued, here the place guessed.
     entries[index].target.receive(
       message.nodes, anchor: message.anchor + 1, link: entries[index].links[link].number)
+    if !message.nodes.isEmpty {
+      entries[index].links[link].arrivals.received(
+        liveCount: entries[index].target.machine.liveReceptionCount - before, at: arrival - start)
+    }
+    entries[index].pace.received(at: time)
   }
 
   private func unlink(_ peer: PeerID, from index: Int) {
@@ -237,19 +267,30 @@ final class VerifierCore {
       entries[index].target.removeLink(link.number)
     }
     entries[index].links.removeAll { $0.peer == peer }
+    if entries[index].links.isEmpty { entries[index].pace.drafterLeft() }
   }
 
   private func index(of id: SessionID) -> Int? { entries.firstIndex { $0.id == id } }
 
   // MARK: work
 
-  /// One forward pass for all sessions that run.
+  /// One forward pass for all sessions that run; where drafters and verifier work in rounds, one for
+  /// each session that may go on.
   private func advance() {
+    guard pipeline == .streamed else {
+      for id in entries.map(\.id) {
+        if let index = index(of: id) { advanceRound(index) }
+      }
+      return
+    }
     linger()
     // The mail taken while lingering may have ended sessions.
     let running = entries.filter { !$0.isWaiting }
     guard !running.isEmpty else { return }
     let start = clock.now
+    for index in entries.indices where !entries[index].isWaiting {
+      entries[index].pace.stepBegins(at: time)
+    }
     do throws(ForwardFailure) {
       let members = running.map { SharedStep.Member($0.target, tenant: $0.tenant) }
       let result = try shared.run(members, engine: engine, sources: &sources)
@@ -260,15 +301,45 @@ final class VerifierCore {
       }
     } catch {
       guard let index = index(of: running[error.part].id) else { return }
-      // Goes on in a later pass.
-      if case .keyValueMemoryFull = error.error, yield(for: index) { return }
-      logger.error(
-        "session failed",
-        metadata: ["session.id": "\(entries[index].id)", "error": "\(error.error)"])
-      fail(entries[index].id, .internal, "\(error.error)")
-      finishLinks(entries[index])
-      remove(index)
+      stop(index, error.error)
     }
+  }
+
+  /// One pass for one session.
+  private func advanceRound(_ index: Int) {
+    guard !entries[index].isWaiting, mayAdvance(index) else { return }
+    do throws(EngineError) {
+      guard !entries[index].target.isPrefilling else {
+        let entry = entries[index]
+        try sources.use(entry.tenant) { sources throws(EngineError) in
+          try entry.target.prefill(engine: engine, sources: &sources)
+        }
+        return
+      }
+      let start = clock.now
+      entries[index].pace.stepBegins(at: time)
+      let entry = entries[index]
+      let limit = entry.pace.limit(nodeLimit, pendingCount: entry.target.pendingCount)
+      let outcome = try sources.use(entry.tenant) { sources throws(EngineError) in
+        try entry.target.step(
+          engine: engine, sources: &sources, costs: entry.pace.costs(costs.costs), limit: limit)
+      }
+      publish(outcome, index: index, duration: clock.now - start)
+    } catch {
+      stop(index, error)
+    }
+  }
+
+  /// Ends a session whose pass failed, or lets one wait where memory is short.
+  private func stop(_ index: Int, _ error: EngineError) {
+    // Goes on in a later pass.
+    if case .keyValueMemoryFull = error, yield(for: index) { return }
+    logger.error(
+      "session failed",
+      metadata: ["session.id": "\(entries[index].id)", "error": "\(error)"])
+    fail(entries[index].id, .internal, "\(error)")
+    finishLinks(entries[index])
+    remove(index)
   }
 
   /// The youngest session that runs gives its memory to the others and waits until one has ended;
@@ -286,12 +357,11 @@ final class VerifierCore {
     return true
   }
 
-  @discardableResult
-  private func remove(_ index: Int) -> Entry {
+  private func remove(_ index: Int) {
     let entry = entries.remove(at: index)
+    traffic.end(entry.id)
     activeCount.store(entries.count)
     for index in entries.indices { entries[index].isWaiting = false }
-    return entry
   }
 
   /// Waits a quarter of a step at most for drafts of a drafter that is known to be busy: one that
@@ -300,9 +370,9 @@ final class VerifierCore {
     guard entries.count == 1, let entry = entries.first, !entry.target.isPrefilling,
       entry.target.pendingCount == 0
     else { return }
-    let now = clock.now
+    let now = time
     let isExpected = entry.links.contains { link in
-      link.lastNodes.map { now - $0 < costs.single * 4 } ?? false
+      link.arrivals.isExpected(within: costs.single / 4, silence: costs.single * 4, at: now)
     }
     guard isExpected else { return }
     for message in mailbox.take(timeout: costs.single / 4) {
@@ -316,13 +386,9 @@ final class VerifierCore {
 
   private func publish(_ outcome: VerifyOutcome, index: Int, duration: Duration) {
     let entry = entries[index]
-    for link in entry.links {
-      let update = outcome.update(forLink: link.number)
-      var truth = Truth(
-        from: update.fromPosition, tokens: update.tokens, nodeIDs: update.nodeIDs)
-      truth.verifyDuration = duration
-      truth.isFinished = outcome.finish != nil
-      sendToPeer(link.peer, Envelope(session: entry.id, message: .truth(truth)))
+    let step = SessionPace.Step(outcome: outcome, duration: duration)
+    if outcome.finish != nil || !entries[index].pace.holds(step, at: time) {
+      sendDown(step, index: index)
     }
     let firstIndex = outcome.fromPosition - entry.target.promptCount
     if let reason = outcome.finish {
@@ -335,6 +401,47 @@ final class VerifierCore {
     }
   }
 
+  /// Tells the drafters what a step decided.
+  private func sendDown(_ step: SessionPace.Step, index: Int) {
+    entries[index].pace.published(at: time)
+    for number in entries[index].links.indices {
+      entries[index].links[number].arrivals.published(at: time)
+      let link = entries[index].links[number]
+      let update = step.outcome.update(forLink: link.number)
+      var truth = Truth(
+        from: update.fromPosition, tokens: update.tokens, nodeIDs: update.nodeIDs)
+      truth.verifyDuration = step.duration
+      truth.usedNodeCount = step.outcome.usedNodeCount
+      truth.isFinished = step.outcome.finish != nil
+      sendToPeer(link.peer, Envelope(session: entries[index].id, message: .truth(truth)))
+    }
+  }
+
+  /// Sends the truth of steps whose meeting has come.
+  private func publishHeld() {
+    for index in entries.indices {
+      if let step = entries[index].pace.release(at: time) { sendDown(step, index: index) }
+    }
+  }
+
+  /// Since this verifier began.
+  private var time: Duration { clock.now - start }
+
+  private func mayAdvance(_ index: Int) -> Bool {
+    entries[index].target.isPrefilling || entries[index].pace.mayStep(at: time)
+  }
+
+  /// How long there is nothing to compute unless a message comes; `nil` where there is something.
+  private func idleTime() -> Duration? {
+    var idle = Duration.seconds(60)
+    for index in entries.indices where !entries[index].isWaiting {
+      guard !mayAdvance(index) else { return nil }
+      let deadline = entries[index].pace.deadline ?? time
+      idle = min(idle, max(.microseconds(100), deadline - time))
+    }
+    return idle
+  }
+
   private func finish(_ index: Int) {
     end(
       index, reason: entries[index].target.finish ?? .length, tokens: [],
@@ -342,9 +449,12 @@ final class VerifierCore {
   }
 
   private func end(_ index: Int, reason: FinishReason, tokens: [TokenID], firstIndex: Int) {
-    let entry = remove(index)
+    let entry = entries[index]
+    var statistics = entry.target.statistics
+    traffic.describe(entry.id, peers: entry.links.map(\.peer), in: &statistics)
+    remove(index)
     if reason == .cancelled { finishLinks(entry) }
-    let ending = SessionEnding(finishReason: reason, statistics: entry.target.statistics)
+    let ending = SessionEnding(finishReason: reason, statistics: statistics)
     sendToRouter(
       Envelope(
         session: entry.id,
@@ -387,8 +497,11 @@ extension TargetSession {
       for depth in 1...DraftStatistics.depthMax {
         statistics.drafted[origin] += machine.statistics.verifiedCount(origin, depth: depth)
         statistics.accepted[origin] += machine.statistics.acceptedCount(origin, depth: depth)
+        statistics.draftedAt.append(machine.statistics.verifiedCount(origin, depth: depth))
+        statistics.acceptedAt.append(machine.statistics.acceptedCount(origin, depth: depth))
       }
     }
+    statistics.expectedTokenCount = Float(machine.statistics.expectedCount)
     return statistics
   }
 }

@@ -1,6 +1,6 @@
 import Decoding
 package import Engine
-import InferenceTypes
+package import InferenceTypes
 package import Logging
 import Synchronization
 package import Transport
@@ -28,6 +28,8 @@ package final class VerifierWorker: Sendable {
     package var methods: DraftMethods
     /// Most nodes of one verification.
     package var nodeLimit = 32
+    /// How drafting and verifying share the time of sessions that do not say it.
+    package var pipeline = Pipeline.streamed
     /// Bytes of all KV caches; `nil` has room for eight contexts.
     package var keyValueMemoryBytes: Int?
     /// What becomes of that which the local drafts learn.
@@ -46,6 +48,8 @@ package final class VerifierWorker: Sendable {
   private let logger: Logger
   private let mailbox = Mailbox<VerifierMail>(limit: 8192)
   private let activeCount = ActiveCount()
+  private let traffic = DraftTraffic()
+  private let start = ContinuousClock().now
   private let link = Mutex<RouterLink?>(nil)
 
   package init(
@@ -115,7 +119,7 @@ package final class VerifierWorker: Sendable {
           onMessage: { self.routeControl($0) })
       }
       group.addTask { [self] in
-        for await event in data.events { routeData(event) }
+        for await event in data.events { routeData(event, data: data) }
       }
       defer { group.cancelAll() }
       try await group.next()
@@ -146,12 +150,15 @@ package final class VerifierWorker: Sendable {
     let logger = self.logger
     VerifierCore(
       engine: engine, costs: costs, sources: sources, configuration: configuration,
-      mailbox: mailbox, activeCount: activeCount, logger: logger,
+      mailbox: mailbox, activeCount: activeCount, traffic: traffic, logger: logger,
       sendToRouter: { [self] envelope in link.withLock { $0 }?.send(envelope) },
-      sendToPeer: { peer, envelope in
+      sendToPeer: { [traffic] peer, envelope in
         do {
+          let frame = try envelope.encoded()
           // A peer that is gone or slow is dealt with where its connection ends.
-          _ = data.send(try envelope.encoded(), to: peer)
+          if data.send(frame, to: peer) == .queued {
+            traffic.send(frame.count, in: envelope.session)
+          }
         } catch {
           logger.error("message cannot be encoded", metadata: ["error": "\(error)"])
         }
@@ -185,13 +192,21 @@ package final class VerifierWorker: Sendable {
     }
   }
 
-  private func routeData(_ event: TransportEvent) {
+  private func routeData(_ event: TransportEvent, data: ZeroMQRouter) {
     switch event {
     case .connected: return
-    case .disconnected(let peer): mailbox.post(.peerGone(peer))
+    case .disconnected(let peer):
+      traffic.forget(peer)
+      mailbox.post(.peerGone(peer))
     case .message(let peer, let frame):
       do {
-        routeData(try Envelope(decoding: frame), from: peer)
+        let envelope = try Envelope(decoding: frame)
+        traffic.receive(frame.count, in: envelope.session)
+        if case .heartbeat(let heartbeat) = envelope.message {
+          try echo(heartbeat, to: peer, over: data)
+        } else {
+          routeData(envelope, from: peer)
+        }
       } catch {
         logger.info("malformed frame from a drafter", metadata: ["error": "\(error)"])
       }
@@ -200,12 +215,24 @@ package final class VerifierWorker: Sendable {
     }
   }
 
+  /// Answers at once, beside the thread that computes: the drafter measures the network.
+  private func echo(_ heartbeat: Heartbeat, to peer: PeerID, over data: ZeroMQRouter) throws {
+    traffic.note(roundTrip: heartbeat.roundTrip, of: peer)
+    var answer = Heartbeat(
+      sequence: heartbeat.sequence, activeSessionCount: activeCount.value,
+      sentAtNanoseconds: UInt64(max(1, (ContinuousClock().now - start).nanoseconds)))
+    answer.echoNanoseconds = heartbeat.sentAtNanoseconds
+    // A peer that is gone or slow needs no answer.
+    _ = data.send(try Envelope(message: .heartbeat(answer)).encoded(), to: peer)
+  }
+
   private func routeData(_ envelope: Envelope, from peer: PeerID) {
     switch envelope.message {
     case .register(let message) where message.role == .drafter:
       mailbox.offer(.peerRegistered(peer, message))
     case .attachDraft(let message): mailbox.offer(.attach(peer, envelope.session, message))
-    case .nodes(let message): mailbox.offer(.nodes(peer, envelope.session, message))
+    case .nodes(let message):
+      mailbox.offer(.nodes(peer, envelope.session, message, arrival: ContinuousClock().now))
     case .endDraft: mailbox.offer(.endDraft(peer, envelope.session))
     case .goodbye: mailbox.post(.peerGone(peer))
     default:

@@ -76,6 +76,10 @@ package struct DrafterSession: Sendable {
   private var text = SessionText()
   /// Tokens of draft beyond the known truth; see ``DraftWindow``.
   package var window: Int
+  /// Guesses for each place: 1 to 16.
+  package var width: Int
+  /// How good the guesses were.
+  package private(set) var acceptance = DraftAcceptance()
   private let configuration: Configuration
   private var chooser: TokenChooser
   private let sampling: DraftSampling
@@ -119,6 +123,7 @@ package struct DrafterSession: Sendable {
     for token in truth { text.append(token) }
     self.configuration = configuration
     window = configuration.window
+    width = configuration.width
     sampling = DraftSampling(configuration.sampling)
   }
 
@@ -158,6 +163,19 @@ package struct DrafterSession: Sendable {
     if root != -1 { keepSubtree(of: root) }
     guard let divergence else { return .followed(keptCount: sent.count) }
     return .diverged(position: divergence)
+  }
+
+  /// Whether truth on its way leaves the running pass without use: tokens that the pass computes
+  /// or builds on are not those of the truth.
+  package func isVoid(_ forward: Forward, after update: TruthUpdate) -> Bool {
+    let end = min(forward.firstPosition + forward.tokens.count, truth.count + chain.count)
+    for (offset, token) in update.tokens.enumerated() {
+      let position = update.fromPosition + offset
+      guard position >= truth.count else { continue }
+      guard position < end else { return false }
+      if self.token(at: position) != token { return true }
+    }
+    return false
   }
 
   /// Says what the draft model computes next.
@@ -210,7 +228,7 @@ package struct DrafterSession: Sendable {
     let probabilities = scale.probabilities(guesses.scores)
     let parent = chain.last ?? -1
     var nodes: [DraftNode] = []
-    for index in 0..<min(configuration.width, guesses.tokens.count) {
+    for index in 0..<min(width, guesses.tokens.count) {
       let probability = min(0.98, max(0.001, probabilities[index]))
       if let node = send(
         guesses.tokens[index], below: parent, score: Float(ExactMath.log(probability)))
@@ -322,7 +340,9 @@ package struct DrafterSession: Sendable {
     while let first = evidence.first, first.position <= position {
       evidence.removeFirst()
       if first.position == position {
-        scale.learn(first.scores, truth: first.tokens.firstIndex(of: token))
+        let rank = first.tokens.firstIndex(of: token)
+        scale.learn(first.scores, truth: rank)
+        acceptance.learn(rank: rank)
       }
     }
     if chain.isEmpty || sent[chain[0]].token != token { evidence.removeAll() }

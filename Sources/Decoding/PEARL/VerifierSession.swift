@@ -230,7 +230,7 @@ package struct VerifierSession: Sendable {
     pending.reroot(path: pendingPath, position: fromPosition, truth: truth)
     return VerifyOutcome(
       fromPosition: fromPosition, tokens: Array(truth[fromPosition...]), acceptedPath: path,
-      finish: finish, matches: matches)
+      finish: finish, usedNodeCount: batch.count - 1, matches: matches)
   }
 
   private func isStop(_ token: TokenID) -> Bool { stopTokens.contains(token) }
@@ -251,7 +251,7 @@ package struct VerifierSession: Sendable {
   }
 
   private mutating func count(_ batch: VerifyBatch, path: [Int], emitted: Int) {
-    statistics.countStep(emitted: emitted)
+    statistics.countStep(emitted: emitted, expected: batch.expectedCount)
     for node in 1..<batch.count {
       statistics.countVerified(batch.origins[node], depth: batch.tree.depths[node])
     }

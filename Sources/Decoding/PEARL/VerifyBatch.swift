@@ -34,6 +34,8 @@ package struct VerifyOutcome: Sendable, Equatable {
   /// decided token is not among them: it is the next root.
   package let acceptedPath: [Int]
   package let finish: FinishReason?
+  /// Draft tokens that the pass evaluated.
+  package let usedNodeCount: Int
   let matches: [(link: Int, nodeIDs: [NodeID])]
 
   /// The message for a link; also for links that never sent a node.

@@ -14,6 +14,8 @@ struct ForwardPass: Sendable {
   /// Logical position of each node.
   let positions: MemoryView<Int>
   let logitNodes: MemoryView<Int>
+  /// Says whether to give up; `nil` where nobody may.
+  var stop: PassStop?
 
   var shape: ModelShape { model.shape }
   var kernels: Kernels { model.kernels }
@@ -28,8 +30,10 @@ struct ForwardPass: Sendable {
       if shape.embeddingScale != 1 { kernels.scale(embedding, by: shape.embeddingScale) }
     }
     for (index, layer) in model.weights.layers.enumerated() {
+      if worker.index == 0 { stop?.ask(before: index) }
       attend(layer, index: index, worker)
       feedForward(layer, worker)
+      if let stop, stop.ends(after: index) { return }
     }
     computeLogits(worker)
   }

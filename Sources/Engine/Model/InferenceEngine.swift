@@ -123,6 +123,33 @@ package final class InferenceEngine {
     run()
   }
 
+  /// ``forward(_:cache:)`` that can be given up between two layers: there are no logits then, and
+  /// the cache has its committed positions and nothing else.
+  ///
+  /// - Parameters:
+  ///   - batch: what to evaluate.
+  ///   - cache: of the sequence that it continues.
+  ///   - shouldStop: asked before each layer, on the caller's thread.
+  /// - Returns: whether the pass went to its end.
+  /// - Throws: as ``forward(_:cache:)``.
+  package func forward(
+    _ batch: ForwardBatch, cache: KVCache, shouldStop: @escaping @Sendable () -> Bool
+  ) throws(EngineError) -> Bool {
+    plan = AttentionPlan(arena: attention)
+    rowCount = 0
+    try append(batch, cache: cache)
+    let stop = PassStop(shouldStop)
+    run(stop: stop)
+    // The question may hold what its asker owns.
+    job.pass.withLock { $0?.stop = nil }
+    guard !stop.hasStopped else {
+      logitRowCount = 0
+      cache.dropScratch()
+      return false
+    }
+    return true
+  }
+
   /// Lends the logits of the latest pass.
   /// - Shape: `[logitNodes.count, vocabulary]`, row-major.
   package func withLogits<Result>(_ body: (Span<Float>) -> Result) -> Result {
@@ -196,12 +223,12 @@ package final class InferenceEngine {
   }
 
   /// Evaluates what was prepared.
-  private func run() {
+  private func run(stop: PassStop? = nil) {
     let pass = ForwardPass(
       model: model, arena: arena, rotary: rotary, attention: attention, store: pool.store,
       plan: plan, tokens: inputs.tokens.range(0, plan.nodeCount),
       positions: inputs.positions.range(0, plan.nodeCount),
-      logitNodes: inputs.logitNodes.range(0, rowCount))
+      logitNodes: inputs.logitNodes.range(0, rowCount), stop: stop)
     job.pass.withLock { $0 = pass }
     threads.run(job)
     logitRowCount = rowCount

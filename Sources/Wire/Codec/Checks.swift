@@ -37,6 +37,11 @@ enum Check {
     }
   }
 
+  static func verifyCosts(_ costs: [Float], _ field: String) throws(WireError) {
+    try range(costs.count, 0...Limits.verifyCostCountMax, field)
+    for cost in costs { try finite(cost, field) { $0 > 0 } }
+  }
+
   static func finite(
     _ value: Float, _ field: String, where isAllowed: (Float) -> Bool = { _ in true }
   ) throws(WireError) {

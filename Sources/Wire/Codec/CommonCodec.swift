@@ -85,3 +85,26 @@ extension SamplingParameters: @unsafe WireBody {
     seed = unsafe raw.seed
   }
 }
+
+extension Pipeline {
+  var raw: Slipstream__V1__Pipeline {
+    switch self {
+    case .streamed: SLIPSTREAM__V1__PIPELINE__PIPELINE_STREAMED
+    case .lockstep: SLIPSTREAM__V1__PIPELINE__PIPELINE_LOCKSTEP
+    case .vanilla: SLIPSTREAM__V1__PIPELINE__PIPELINE_VANILLA
+    }
+  }
+
+  /// - Returns: `nil` where it is not told.
+  static func read(
+    _ raw: Slipstream__V1__Pipeline, _ field: String
+  ) throws(WireError) -> Pipeline? {
+    switch raw {
+    case SLIPSTREAM__V1__PIPELINE__PIPELINE_UNSPECIFIED: nil
+    case SLIPSTREAM__V1__PIPELINE__PIPELINE_STREAMED: .streamed
+    case SLIPSTREAM__V1__PIPELINE__PIPELINE_LOCKSTEP: .lockstep
+    case SLIPSTREAM__V1__PIPELINE__PIPELINE_VANILLA: .vanilla
+    default: throw .unknownValue(field: field, value: raw.rawValue)
+    }
+  }
+}

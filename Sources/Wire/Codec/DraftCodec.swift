@@ -77,6 +77,8 @@ extension AttachAcceptance: @unsafe WireBody {
     try sampling.validate()
     try Check.range(promptLength, 1...Limits.contextLengthMax, "AttachReply.prompt_length")
     try Check.range(truthLength, 0...Limits.contextLengthMax, "AttachReply.truth_length")
+    try Check.verifyCosts(relativeVerifyCosts, "AttachReply.verify_costs")
+    try Check.duration(verifyDuration, "AttachReply.verify_ns")
   }
 
   func raw(in scratch: inout FrameScratch) -> Slipstream__V1__AttachReply__Acceptance {
@@ -87,6 +89,10 @@ extension AttachAcceptance: @unsafe WireBody {
     unsafe raw.prompt_length = UInt32(promptLength)
     unsafe raw.truth_length = UInt32(truthLength)
     unsafe raw.tenant = scratch.bytes(tenant?.bytes ?? [])
+    unsafe raw.pipeline = pipeline.raw
+    unsafe raw.verify_costs = scratch.bytes(
+      PackedWords.bytes(relativeVerifyCosts.map(\.bitPattern)))
+    unsafe raw.verify_ns = UInt64(verifyDuration.clampedNanoseconds)
     return unsafe raw
   }
 
@@ -95,6 +101,11 @@ extension AttachAcceptance: @unsafe WireBody {
       sampling: SamplingParameters.read(raw.sampling, "AttachReply.sampling"),
       promptLength: Int(raw.prompt_length), truthLength: Int(raw.truth_length))
     tenant = unsafe try Reading.tenant(raw.tenant, "AttachReply.tenant")
+    pipeline = unsafe try Pipeline.read(raw.pipeline, "AttachReply.pipeline") ?? .streamed
+    let costs = unsafe try PackedWords.words(
+      Reading.bytes(raw.verify_costs), "AttachReply.verify_costs")
+    relativeVerifyCosts = costs.map(Float.init(bitPattern:))
+    verifyDuration = unsafe Duration(clampingNanoseconds: raw.verify_ns)
   }
 }
 

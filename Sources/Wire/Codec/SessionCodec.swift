@@ -29,6 +29,7 @@ extension OpenSession: @unsafe WireBody {
     unsafe raw.ignores_end = ignoresEnd ? 1 : 0
     unsafe raw.draft_origins = draftOrigins.reduce(0) { $0 | 1 << UInt32($1.rawValue) }
     unsafe raw.tenant = scratch.bytes(tenant?.bytes ?? [])
+    unsafe raw.pipeline = pipeline?.raw ?? SLIPSTREAM__V1__PIPELINE__PIPELINE_UNSPECIFIED
     return unsafe raw
   }
 
@@ -54,6 +55,7 @@ extension OpenSession: @unsafe WireBody {
       draftOrigins.insert(origin)
     }
     tenant = unsafe try Reading.tenant(raw.tenant, "OpenSession.tenant")
+    pipeline = unsafe try Pipeline.read(raw.pipeline, "OpenSession.pipeline")
   }
 }
 
@@ -127,6 +129,23 @@ extension SessionStatistics: @unsafe WireBody {
       try Check.range(drafted[origin], counts, "Statistics.drafted")
       try Check.range(accepted[origin], 0...drafted[origin], "Statistics.accepted")
     }
+    let placeCount = DraftOrigin.allCases.count * Self.placeCount
+    guard draftedAt.isEmpty || draftedAt.count == placeCount else {
+      throw .lengthMismatch(
+        field: "Statistics.drafted_at", count: draftedAt.count, expected: placeCount)
+    }
+    guard acceptedAt.count == draftedAt.count else {
+      throw .lengthMismatch(
+        field: "Statistics.accepted_at", count: acceptedAt.count, expected: draftedAt.count)
+    }
+    for (drafted, accepted) in zip(draftedAt, acceptedAt) {
+      try Check.range(drafted, counts, "Statistics.drafted_at")
+      try Check.range(accepted, 0...drafted, "Statistics.accepted_at")
+    }
+    try Check.range(draftBytes.inbound, 0...Int.max, "Statistics.draft_bytes_in")
+    try Check.range(draftBytes.outbound, 0...Int.max, "Statistics.draft_bytes_out")
+    try Check.finite(expectedTokenCount, "Statistics.expected_tokens") { $0 >= 0 }
+    try Check.duration(roundTrip, "Statistics.round_trip_ns")
   }
 
   func raw(in scratch: inout FrameScratch) -> Slipstream__V1__Statistics {
@@ -140,6 +159,14 @@ extension SessionStatistics: @unsafe WireBody {
     unsafe raw.drafted = scratch.copy(drafted.values.map(UInt32.init))
     unsafe raw.n_accepted = accepted.values.count
     unsafe raw.accepted = scratch.copy(accepted.values.map(UInt32.init))
+    unsafe raw.n_drafted_at = draftedAt.count
+    unsafe raw.drafted_at = scratch.copy(draftedAt.map(UInt32.init))
+    unsafe raw.n_accepted_at = acceptedAt.count
+    unsafe raw.accepted_at = scratch.copy(acceptedAt.map(UInt32.init))
+    unsafe raw.draft_bytes_in = UInt64(draftBytes.inbound)
+    unsafe raw.draft_bytes_out = UInt64(draftBytes.outbound)
+    unsafe raw.expected_tokens = expectedTokenCount
+    unsafe raw.round_trip_ns = UInt64(roundTrip.clampedNanoseconds)
     return unsafe raw
   }
 
@@ -152,6 +179,12 @@ extension SessionStatistics: @unsafe WireBody {
       Reading.counts(raw.drafted, raw.n_drafted), "Statistics.drafted")
     accepted = unsafe try OriginCounts(
       Reading.counts(raw.accepted, raw.n_accepted), "Statistics.accepted")
+    draftedAt = unsafe Reading.counts(raw.drafted_at, raw.n_drafted_at)
+    acceptedAt = unsafe Reading.counts(raw.accepted_at, raw.n_accepted_at)
+    draftBytes.inbound = unsafe Int(clamping: raw.draft_bytes_in)
+    draftBytes.outbound = unsafe Int(clamping: raw.draft_bytes_out)
+    expectedTokenCount = unsafe raw.expected_tokens
+    roundTrip = unsafe Duration(clampingNanoseconds: raw.round_trip_ns)
   }
 }
 

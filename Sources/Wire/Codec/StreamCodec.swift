@@ -4,7 +4,7 @@ import InferenceTypes
 extension Nodes: @unsafe WireBody {
   func validate() throws(WireError) {
     try Check.range(anchor, 0...Limits.contextLengthMax, "Nodes.anchor")
-    try Check.range(nodes.count, 1...Limits.nodeCountMax, "Nodes.id_deltas")
+    try Check.range(nodes.count, 0...Limits.nodeCountMax, "Nodes.id_deltas")
     var previous = NodeID.none
     for (index, node) in nodes.enumerated() {
       guard node.id > previous else { throw .notAscending(field: "Nodes.id_deltas", index: index) }
@@ -23,8 +23,8 @@ extension Nodes: @unsafe WireBody {
     unsafe slipstream__v1__nodes__init(&raw)
     unsafe raw.anchor = UInt32(anchor)
     let ids = nodes.map(\.id.rawValue)
-    unsafe raw.base_id = ids[0]
-    let deltas = [0] + zip(ids.dropFirst(), ids).map { $0 - $1 }
+    unsafe raw.base_id = ids.first ?? 0
+    let deltas = ids.prefix(1).map { _ in 0 } + zip(ids.dropFirst(), ids).map { $0 - $1 }
     unsafe raw.n_id_deltas = deltas.count
     unsafe raw.id_deltas = scratch.copy(deltas)
     unsafe raw.n_parent_deltas = nodes.count
@@ -45,11 +45,14 @@ extension Nodes: @unsafe WireBody {
     for (field, length) in lengths where length != count {
       throw .lengthMismatch(field: field, count: length, expected: count)
     }
-    try Check.range(count, 1...Limits.nodeCountMax, "Nodes.id_deltas")
+    try Check.range(count, 0...Limits.nodeCountMax, "Nodes.id_deltas")
 
     unsafe self.init(anchor: Int(raw.anchor), nodes: [])
     nodes.reserveCapacity(count)
     var id = unsafe raw.base_id
+    guard count > 0 || id == 0 else {
+      throw .outOfRange(field: "Nodes.base_id", value: Int(id), allowed: 0...0)
+    }
     // safe: all four arrays hold `count` elements.
     for index in 0..<count {
       let (next, overflows) = unsafe id.addingReportingOverflow(raw.id_deltas[index])

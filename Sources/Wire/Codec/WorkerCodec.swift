@@ -14,11 +14,7 @@ extension Register: @unsafe WireBody {
       try Check.name(method, length: 1...Limits.nameLengthMax, "Register.draft_methods")
     }
     try Check.duration(draftDuration, "Register.draft_ns")
-    try Check.range(
-      relativeVerifyCosts.count, 0...Limits.verifyCostCountMax, "Register.verify_costs")
-    for cost in relativeVerifyCosts {
-      try Check.finite(cost, "Register.verify_costs") { $0 > 0 }
-    }
+    try Check.verifyCosts(relativeVerifyCosts, "Register.verify_costs")
     try Check.duration(verifyDuration, "Register.verify_ns")
   }
 
@@ -140,6 +136,7 @@ extension Heartbeat: @unsafe WireBody {
     try Check.range(activeSessionCount, 0...Limits.slotCountMax, "Heartbeat.active_sessions")
     guard sentAtNanoseconds != 0 else { throw .missing(field: "Heartbeat.sent_at_ns") }
     try Check.duration(echoDelay, "Heartbeat.echo_delay_ns")
+    try Check.duration(roundTrip, "Heartbeat.round_trip_ns")
   }
 
   func raw(in scratch: inout FrameScratch) -> Slipstream__V1__Heartbeat {
@@ -151,6 +148,7 @@ extension Heartbeat: @unsafe WireBody {
     unsafe raw.echo_ns = echoNanoseconds
     unsafe raw.echo_delay_ns = UInt64(echoDelay.clampedNanoseconds)
     unsafe raw.draining = isDraining ? 1 : 0
+    unsafe raw.round_trip_ns = UInt64(roundTrip.clampedNanoseconds)
     return unsafe raw
   }
 
@@ -161,6 +159,7 @@ extension Heartbeat: @unsafe WireBody {
     echoNanoseconds = unsafe raw.echo_ns
     echoDelay = unsafe Duration(clampingNanoseconds: raw.echo_delay_ns)
     isDraining = unsafe raw.draining != 0
+    roundTrip = unsafe Duration(clampingNanoseconds: raw.round_trip_ns)
   }
 }
 

@@ -58,6 +58,12 @@ package struct AttachAcceptance: Sendable, Equatable {
   package var truthLength: Int
   /// Whose text this is; `nil` where it is not told.
   package var tenant: TenantID?
+  /// How drafting and verifying share the time.
+  package var pipeline = Pipeline.streamed
+  /// Time of a step of 1, 2, … columns over that of one column; empty where it is not told.
+  package var relativeVerifyCosts: [Float] = []
+  /// Time of a step of one column; zero where it is not told.
+  package var verifyDuration = Duration.zero
 
   package init(sampling: SamplingParameters, promptLength: Int, truthLength: Int) {
     self.sampling = sampling
@@ -66,7 +72,8 @@ package struct AttachAcceptance: Sendable, Equatable {
   }
 }
 
-/// Drafter to verifier: draft nodes, 1 to ``Limits/nodeCountMax``, parents before children.
+/// Drafter to verifier: at most ``Limits/nodeCountMax`` draft nodes, parents before children.
+/// Without nodes it opens a round in lockstep, or ends one in which nothing was drafted.
 package struct Nodes: Sendable, Equatable {
   /// Position of the truth token that nodes without a parent continue.
   package var anchor: Int

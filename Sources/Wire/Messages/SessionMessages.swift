@@ -17,6 +17,8 @@ package struct OpenSession: Sendable, Equatable {
   package var draftOrigins = Set(DraftOrigin.allCases)
   /// Whose text this is; `nil` where it is not told.
   package var tenant: TenantID?
+  /// How drafting and verifying share the time; `nil` leaves it to the verifier.
+  package var pipeline: Pipeline?
 
   package init(prompt: [TokenID], sampling: SamplingParameters) {
     self.prompt = prompt
@@ -63,6 +65,27 @@ package struct SessionStatistics: Sendable, Equatable {
   package var drafted = OriginCounts()
   /// Verified draft tokens that were right: at most ``drafted``, origin by origin.
   package var accepted = OriginCounts()
+  /// ``drafted`` by origin and place, row after row of ``placeCount``; empty where it is not told.
+  package var draftedAt: [Int] = []
+  /// ``accepted`` in the same order, as many as ``draftedAt`` and none above its neighbour there.
+  package var acceptedAt: [Int] = []
+  /// Bytes of frames that came from drafters, and went to them.
+  package var draftBytes = TrafficCount()
+  /// Tokens that the planner expected of all steps.
+  package var expectedTokenCount: Float = 0
+  /// To the drafter that attached last, as it measured; zero where unknown.
+  package var roundTrip = Duration.zero
+
+  /// Places counted apart: distances from the last truth token, the last for all longer ones.
+  package static let placeCount = 16
+
+  package init() {}
+}
+
+/// Bytes of one session on a link, or on several.
+package struct TrafficCount: Sendable, Equatable {
+  package var inbound = 0
+  package var outbound = 0
 
   package init() {}
 }

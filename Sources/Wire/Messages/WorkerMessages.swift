@@ -88,6 +88,8 @@ package struct Heartbeat: Sendable, Equatable {
   package var echoDelay = Duration.zero
   /// The sender takes no new sessions.
   package var isDraining = false
+  /// Of this link, as the sender measured it; zero where unknown.
+  package var roundTrip = Duration.zero
 
   package init(sequence: UInt64, activeSessionCount: Int, sentAtNanoseconds: UInt64) {
     self.sequence = sequence

@@ -368,3 +368,35 @@ const ProtobufCEnumDescriptor slipstream__v1__code__descriptor =
   slipstream__v1__code__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
+static const ProtobufCEnumValue slipstream__v1__pipeline__enum_values_by_number[4] =
+{
+  { "PIPELINE_UNSPECIFIED", "SLIPSTREAM__V1__PIPELINE__PIPELINE_UNSPECIFIED", 0 },
+  { "PIPELINE_STREAMED", "SLIPSTREAM__V1__PIPELINE__PIPELINE_STREAMED", 1 },
+  { "PIPELINE_LOCKSTEP", "SLIPSTREAM__V1__PIPELINE__PIPELINE_LOCKSTEP", 2 },
+  { "PIPELINE_VANILLA", "SLIPSTREAM__V1__PIPELINE__PIPELINE_VANILLA", 3 },
+};
+static const ProtobufCIntRange slipstream__v1__pipeline__value_ranges[] = {
+{0, 0},{0, 4}
+};
+static const ProtobufCEnumValueIndex slipstream__v1__pipeline__enum_values_by_name[4] =
+{
+  { "PIPELINE_LOCKSTEP", 2 },
+  { "PIPELINE_STREAMED", 1 },
+  { "PIPELINE_UNSPECIFIED", 0 },
+  { "PIPELINE_VANILLA", 3 },
+};
+const ProtobufCEnumDescriptor slipstream__v1__pipeline__descriptor =
+{
+  PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
+  "slipstream.v1.Pipeline",
+  "Pipeline",
+  "Slipstream__V1__Pipeline",
+  "slipstream.v1",
+  4,
+  slipstream__v1__pipeline__enum_values_by_number,
+  4,
+  slipstream__v1__pipeline__enum_values_by_name,
+  1,
+  slipstream__v1__pipeline__value_ranges,
+  NULL,NULL,NULL,NULL   /* reserved[1234] */
+};

@@ -277,7 +277,7 @@ void   slipstream__v1__cancel_session__free_unpacked
   assert(message->base.descriptor == &slipstream__v1__cancel_session__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
-static const ProtobufCFieldDescriptor slipstream__v1__open_session__field_descriptors[9] =
+static const ProtobufCFieldDescriptor slipstream__v1__open_session__field_descriptors[10] =
 {
   {
     "prompt",
@@ -387,6 +387,18 @@ static const ProtobufCFieldDescriptor slipstream__v1__open_session__field_descri
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "pipeline",
+    20,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__OpenSession, pipeline),
+    &slipstream__v1__pipeline__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned slipstream__v1__open_session__field_indices_by_name[] = {
   1,   /* field[1] = decided */
@@ -394,15 +406,17 @@ static const unsigned slipstream__v1__open_session__field_indices_by_name[] = {
   5,   /* field[5] = end_tokens */
   6,   /* field[6] = ignores_end */
   3,   /* field[3] = limits_tokens */
+  9,   /* field[9] = pipeline */
   0,   /* field[0] = prompt */
   2,   /* field[2] = sampling */
   8,   /* field[8] = tenant */
   4,   /* field[4] = token_limit */
 };
-static const ProtobufCIntRange slipstream__v1__open_session__number_ranges[1 + 1] =
+static const ProtobufCIntRange slipstream__v1__open_session__number_ranges[2 + 1] =
 {
   { 1, 0 },
-  { 0, 9 }
+  { 20, 9 },
+  { 0, 10 }
 };
 const ProtobufCMessageDescriptor slipstream__v1__open_session__descriptor =
 {
@@ -412,14 +426,14 @@ const ProtobufCMessageDescriptor slipstream__v1__open_session__descriptor =
   "Slipstream__V1__OpenSession",
   "slipstream.v1",
   sizeof(Slipstream__V1__OpenSession),
-  9,
+  10,
   slipstream__v1__open_session__field_descriptors,
   slipstream__v1__open_session__field_indices_by_name,
-  1,  slipstream__v1__open_session__number_ranges,
+  2,  slipstream__v1__open_session__number_ranges,
   (ProtobufCMessageInit) slipstream__v1__open_session__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor slipstream__v1__statistics__field_descriptors[6] =
+static const ProtobufCFieldDescriptor slipstream__v1__statistics__field_descriptors[12] =
 {
   {
     "prompt_ns",
@@ -493,19 +507,98 @@ static const ProtobufCFieldDescriptor slipstream__v1__statistics__field_descript
     0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "drafted_at",
+    20,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Slipstream__V1__Statistics, n_drafted_at),
+    offsetof(Slipstream__V1__Statistics, drafted_at),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "accepted_at",
+    21,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Slipstream__V1__Statistics, n_accepted_at),
+    offsetof(Slipstream__V1__Statistics, accepted_at),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "draft_bytes_in",
+    22,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__Statistics, draft_bytes_in),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "draft_bytes_out",
+    23,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__Statistics, draft_bytes_out),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "expected_tokens",
+    24,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_FLOAT,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__Statistics, expected_tokens),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "round_trip_ns",
+    25,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__Statistics, round_trip_ns),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned slipstream__v1__statistics__field_indices_by_name[] = {
   5,   /* field[5] = accepted */
+  7,   /* field[7] = accepted_at */
   2,   /* field[2] = cached_tokens */
   1,   /* field[1] = decode_ns */
+  8,   /* field[8] = draft_bytes_in */
+  9,   /* field[9] = draft_bytes_out */
   4,   /* field[4] = drafted */
+  6,   /* field[6] = drafted_at */
+  10,   /* field[10] = expected_tokens */
   0,   /* field[0] = prompt_ns */
+  11,   /* field[11] = round_trip_ns */
   3,   /* field[3] = verify_steps */
 };
-static const ProtobufCIntRange slipstream__v1__statistics__number_ranges[1 + 1] =
+static const ProtobufCIntRange slipstream__v1__statistics__number_ranges[2 + 1] =
 {
   { 1, 0 },
-  { 0, 6 }
+  { 20, 6 },
+  { 0, 12 }
 };
 const ProtobufCMessageDescriptor slipstream__v1__statistics__descriptor =
 {
@@ -515,10 +608,10 @@ const ProtobufCMessageDescriptor slipstream__v1__statistics__descriptor =
   "Slipstream__V1__Statistics",
   "slipstream.v1",
   sizeof(Slipstream__V1__Statistics),
-  6,
+  12,
   slipstream__v1__statistics__field_descriptors,
   slipstream__v1__statistics__field_indices_by_name,
-  1,  slipstream__v1__statistics__number_ranges,
+  2,  slipstream__v1__statistics__number_ranges,
   (ProtobufCMessageInit) slipstream__v1__statistics__init,
   NULL,NULL,NULL    /* reserved[123] */
 };

@@ -547,7 +547,7 @@ const ProtobufCMessageDescriptor slipstream__v1__registered__descriptor =
   (ProtobufCMessageInit) slipstream__v1__registered__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor slipstream__v1__heartbeat__field_descriptors[6] =
+static const ProtobufCFieldDescriptor slipstream__v1__heartbeat__field_descriptors[7] =
 {
   {
     "sequence",
@@ -621,19 +621,33 @@ static const ProtobufCFieldDescriptor slipstream__v1__heartbeat__field_descripto
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "round_trip_ns",
+    20,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__Heartbeat, round_trip_ns),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned slipstream__v1__heartbeat__field_indices_by_name[] = {
   1,   /* field[1] = active_sessions */
   5,   /* field[5] = draining */
   4,   /* field[4] = echo_delay_ns */
   3,   /* field[3] = echo_ns */
+  6,   /* field[6] = round_trip_ns */
   2,   /* field[2] = sent_at_ns */
   0,   /* field[0] = sequence */
 };
-static const ProtobufCIntRange slipstream__v1__heartbeat__number_ranges[1 + 1] =
+static const ProtobufCIntRange slipstream__v1__heartbeat__number_ranges[2 + 1] =
 {
   { 1, 0 },
-  { 0, 6 }
+  { 20, 6 },
+  { 0, 7 }
 };
 const ProtobufCMessageDescriptor slipstream__v1__heartbeat__descriptor =
 {
@@ -643,10 +657,10 @@ const ProtobufCMessageDescriptor slipstream__v1__heartbeat__descriptor =
   "Slipstream__V1__Heartbeat",
   "slipstream.v1",
   sizeof(Slipstream__V1__Heartbeat),
-  6,
+  7,
   slipstream__v1__heartbeat__field_descriptors,
   slipstream__v1__heartbeat__field_indices_by_name,
-  1,  slipstream__v1__heartbeat__number_ranges,
+  2,  slipstream__v1__heartbeat__number_ranges,
   (ProtobufCMessageInit) slipstream__v1__heartbeat__init,
   NULL,NULL,NULL    /* reserved[123] */
 };

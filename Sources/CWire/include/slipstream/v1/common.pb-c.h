@@ -41,6 +41,16 @@ typedef enum _Slipstream__V1__Code {
   SLIPSTREAM__V1__CODE__CODE_INTERNAL = 13
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(SLIPSTREAM__V1__CODE)
 } Slipstream__V1__Code;
+/*
+ * How drafting and verifying share the time of a session.
+ */
+typedef enum _Slipstream__V1__Pipeline {
+  SLIPSTREAM__V1__PIPELINE__PIPELINE_UNSPECIFIED = 0,
+  SLIPSTREAM__V1__PIPELINE__PIPELINE_STREAMED = 1,
+  SLIPSTREAM__V1__PIPELINE__PIPELINE_LOCKSTEP = 2,
+  SLIPSTREAM__V1__PIPELINE__PIPELINE_VANILLA = 3
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(SLIPSTREAM__V1__PIPELINE)
+} Slipstream__V1__Pipeline;
 
 /* --- messages --- */
 
@@ -166,6 +176,7 @@ typedef void (*Slipstream__V1__Sampling_Closure)
 /* --- descriptors --- */
 
 extern const ProtobufCEnumDescriptor    slipstream__v1__code__descriptor;
+extern const ProtobufCEnumDescriptor    slipstream__v1__pipeline__descriptor;
 extern const ProtobufCMessageDescriptor slipstream__v1__refusal__descriptor;
 extern const ProtobufCMessageDescriptor slipstream__v1__sampling__descriptor;
 

@@ -125,10 +125,25 @@ struct  Slipstream__V1__AttachReply__Acceptance
    * as in OpenSession
    */
   ProtobufCBinaryData tenant;
+  /*
+   * How drafting and verifying share the time.
+   */
+  /*
+   * unspecified means streamed
+   */
+  Slipstream__V1__Pipeline pipeline;
+  /*
+   * as in Register
+   */
+  ProtobufCBinaryData verify_costs;
+  /*
+   * as in Register
+   */
+  uint64_t verify_ns;
 };
 #define SLIPSTREAM__V1__ATTACH_REPLY__ACCEPTANCE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&slipstream__v1__attach_reply__acceptance__descriptor) \
-    , NULL, 0, 0, {0,NULL} }
+    , NULL, 0, 0, {0,NULL}, SLIPSTREAM__V1__PIPELINE__PIPELINE_UNSPECIFIED, {0,NULL}, 0 }
 
 
 typedef enum {
@@ -156,7 +171,8 @@ struct  Slipstream__V1__AttachReply
 
 
 /*
- * Drafter to verifier: 1 to 256 draft nodes. The four arrays have equal lengths.
+ * Drafter to verifier: at most 256 draft nodes. The four arrays have equal lengths; empty ones, and a
+ * base_id of 0, open a round in lockstep or end one without drafts.
  */
 struct  Slipstream__V1__Nodes
 {
@@ -166,7 +182,7 @@ struct  Slipstream__V1__Nodes
    */
   uint32_t anchor;
   /*
-   * id of the first node, not 0
+   * id of the first node, not 0; 0 without nodes
    */
   uint32_t base_id;
   /*

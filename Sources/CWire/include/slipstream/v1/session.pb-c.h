@@ -79,10 +79,14 @@ struct  Slipstream__V1__OpenSession
    * is not told.
    */
   ProtobufCBinaryData tenant;
+  /*
+   * unspecified leaves it to the verifier
+   */
+  Slipstream__V1__Pipeline pipeline;
 };
 #define SLIPSTREAM__V1__OPEN_SESSION__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&slipstream__v1__open_session__descriptor) \
-    , 0,NULL, 0,NULL, NULL, 0, 0, 0,NULL, 0, 0, {0,NULL} }
+    , 0,NULL, 0,NULL, NULL, 0, 0, 0,NULL, 0, 0, {0,NULL}, SLIPSTREAM__V1__PIPELINE__PIPELINE_UNSPECIFIED }
 
 
 /*
@@ -105,10 +109,34 @@ struct  Slipstream__V1__Statistics
    */
   size_t n_accepted;
   uint32_t *accepted;
+  /*
+   * The same by place: for each origin 16 numbers, by the distance from the last truth token at the
+   * time, longer ones counted with the last. All of them or none.
+   */
+  size_t n_drafted_at;
+  uint32_t *drafted_at;
+  /*
+   * none above its neighbour in drafted_at
+   */
+  size_t n_accepted_at;
+  uint32_t *accepted_at;
+  /*
+   * Bytes of frames between this verifier and the session's drafters.
+   */
+  uint64_t draft_bytes_in;
+  uint64_t draft_bytes_out;
+  /*
+   * what the planner expected of all steps; finite, at least 0
+   */
+  float expected_tokens;
+  /*
+   * to the drafter that attached last, as it measured; 0 where unknown
+   */
+  uint64_t round_trip_ns;
 };
 #define SLIPSTREAM__V1__STATISTICS__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&slipstream__v1__statistics__descriptor) \
-    , 0, 0, 0, 0, 0,NULL, 0,NULL }
+    , 0, 0, 0, 0, 0,NULL, 0,NULL, 0,NULL, 0,NULL, 0, 0, 0, 0 }
 
 
 struct  Slipstream__V1__Ending

@@ -173,10 +173,14 @@ struct  Slipstream__V1__Heartbeat
    * takes no new sessions
    */
   protobuf_c_boolean draining;
+  /*
+   * of this link, as the sender measured it; 0 where unknown
+   */
+  uint64_t round_trip_ns;
 };
 #define SLIPSTREAM__V1__HEARTBEAT__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&slipstream__v1__heartbeat__descriptor) \
-    , 0, 0, 0, 0, 0, 0 }
+    , 0, 0, 0, 0, 0, 0, 0 }
 
 
 /*

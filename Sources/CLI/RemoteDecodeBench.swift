@@ -1,0 +1,177 @@
+import ArgumentParser
+import Benchmarks
+import Engine
+import Foundation
+import InferenceTypes
+import Tokenizer
+
+/// `slipstream bench decode` across processes: options, run, and what it prints.
+struct RemoteDecodeBench {
+  let model: ModelOptions
+  let draftModel: String
+  let pipelines: [Pipeline]
+  let roundTripMilliseconds: Double
+  let logLevel: String
+
+  /// - Throws: `ValidationError` that names the pipeline at fault.
+  static func pipelines(_ list: String) throws -> [Pipeline] {
+    try list.split(separator: ",", omittingEmptySubsequences: false).map { name in
+      guard let pipeline = Pipeline(rawValue: String(name)) else {
+        let names = Pipeline.allCases.map(\.rawValue).joined(separator: ", ")
+        throw ValidationError("--pipelines: unknown \"\(name)\"; supported: \(names)")
+      }
+      return pipeline
+    }
+  }
+
+  func run(
+    _ prompts: [DecodeBenchmark.Prompt], sampling: SamplingParameters, tokenLimit: Int?,
+    stopTokens: [TokenID], roundCount: Int, output: OutputFormat
+  ) async throws {
+    guard let executable = Bundle.main.executableURL else {
+      throw CommandFailure(description: "the path of this program is unknown")
+    }
+    let processors = Array(ProcessorClaims.allowedProcessors.prefix(2))
+    guard processors.count == 2 else {
+      throw CommandFailure(
+        description: "--rtt and --pipelines need a CPU for each of two processes, found one")
+    }
+    var configuration = RemotePair.Configuration(
+      executable: executable, target: model.model, draft: draftModel, processors: processors)
+    configuration.contextLength = model.contextLength
+    configuration.roundTrip = .microseconds(Int64(roundTripMilliseconds * 1000))
+    configuration.logLevel = logLevel
+    let pair = try await RemotePair(configuration)
+    do {
+      let probe = ScalingProbe(processors: processors, isa: Kernels.best.name)
+      let rows = try await RemoteBenchmark(pair: pair, probe: probe).run(
+        prompts, pipelines: pipelines, sampling: sampling, tokenLimit: tokenLimit,
+        stopTokens: stopTokens, roundCount: roundCount
+      ) { row in
+        if output == .table { FileHandleStream.standardOutput.write(Self.line(row)) }
+      }
+      await pair.stop()
+      let report = RemoteDecodeReport(
+        rows: rows, pipelines: pipelines, roundTripMs: roundTripMilliseconds)
+      switch output {
+      case .json: try printJSON(report)
+      case .table: FileHandleStream.standardOutput.write(report.table)
+      }
+    } catch {
+      await pair.stop()
+      throw error
+    }
+  }
+
+  private static func line(_ row: RemoteBenchmark.Row) -> String {
+    padded("\(row.prompt)", 5) + padded(row.category, 16) + padded(row.pipeline.rawValue, 11)
+      + padded("\(row.tokenCount) tokens", 13)
+      + padded("\(rounded(row.tokensPerStep)) per step", 16)
+      + padded("\(rounded(row.speedup))x", 9) + "(two processes: \(rounded(row.scaling)))\n"
+  }
+}
+
+/// What `slipstream bench decode` prints of pipelines.
+struct RemoteDecodeReport: Encodable {
+  struct Row: Encodable {
+    let prompt: Int
+    let category: String
+    let pipeline: String
+    let tokens: Int
+    let tokensPerSecond: Double
+    let plainTokensPerSecond: Double
+    let speedup: Double
+    let tokensPerStep: Double
+    let draftTokens: Int
+    let acceptedTokens: Int
+    let bytesPerToken: Double
+    let plannerError: Double
+    let measuredRoundTripMs: Double
+    /// What two processes did at once, in terms of one alone.
+    let twoProcessScaling: Double
+  }
+  struct Summary: Encodable {
+    let pipeline: String
+    let median: Double
+    let mean: Double
+    let least: Double
+    let most: Double
+    let tokensPerStep: Double
+    let bytesPerToken: Double
+    /// Mean of the absolute values.
+    let plannerError: Double
+    let measuredRoundTripMs: Double
+    /// Share of verified drafts that were right, by distance from the truth; the source is the
+    /// drafter.
+    let acceptanceByPosition: [Double?]
+  }
+  /// Added to the link.
+  let roundTripMs: Double
+  let twoProcessScaling: Double
+  let results: [Row]
+  let summaries: [Summary]
+
+  init(rows: [RemoteBenchmark.Row], pipelines: [Pipeline], roundTripMs: Double) {
+    self.roundTripMs = roundTripMs
+    twoProcessScaling = Benchmarks::median(rows.map(\.scaling))
+    results = rows.map {
+      Row(
+        prompt: $0.prompt, category: $0.category, pipeline: $0.pipeline.rawValue,
+        tokens: $0.tokenCount, tokensPerSecond: $0.tokensPerSecond,
+        plainTokensPerSecond: $0.plainTokensPerSecond, speedup: $0.speedup,
+        tokensPerStep: $0.tokensPerStep, draftTokens: $0.run.draftCount,
+        acceptedTokens: $0.run.acceptedCount, bytesPerToken: $0.bytesPerToken,
+        plannerError: $0.plannerError, measuredRoundTripMs: $0.run.roundTrip / .milliseconds(1),
+        twoProcessScaling: $0.scaling)
+    }
+    summaries = pipelines.compactMap { pipeline in
+      let own = rows.filter { $0.pipeline == pipeline }
+      return own.isEmpty ? nil : Self.summary(pipeline, own)
+    }
+  }
+
+  private static func summary(_ pipeline: Pipeline, _ rows: [RemoteBenchmark.Row]) -> Summary {
+    func mean(_ value: (RemoteBenchmark.Row) -> Double) -> Double {
+      rows.reduce(0) { $0 + value($1) } / Double(rows.count)
+    }
+    let ratios = rows.map(\.speedup)
+    let placeCount = rows.map(\.run.drafted.count).min() ?? 0
+    return Summary(
+      pipeline: pipeline.rawValue, median: Benchmarks::median(ratios), mean: mean(\.speedup),
+      least: ratios.min() ?? .nan, most: ratios.max() ?? .nan,
+      tokensPerStep: Benchmarks::median(rows.map(\.tokensPerStep)),
+      bytesPerToken: mean(\.bytesPerToken), plannerError: mean { abs($0.plannerError) },
+      measuredRoundTripMs: Benchmarks::median(rows.map { $0.run.roundTrip / .milliseconds(1) }),
+      acceptanceByPosition: (0..<placeCount).map { place in
+        let drafted = rows.reduce(0) { $0 + $1.run.drafted[place] }
+        let accepted = rows.reduce(0) { $0 + $1.run.accepted[place] }
+        return drafted == 0 ? nil : Double(accepted) / Double(drafted)
+      })
+  }
+
+  var table: String {
+    var lines = [
+      "",
+      "speed-up over the target alone; \(rounded(roundTripMs)) ms added to the link; two processes "
+        + "at once did \(rounded(twoProcessScaling)) of what one does",
+      "",
+      padded("pipeline", 11) + padded("median", 8) + padded("mean", 8) + padded("least", 8)
+        + padded("most", 8) + padded("per step", 10) + padded("bytes/token", 13)
+        + padded("planner error", 15) + "round trip (ms)",
+    ]
+    for summary in summaries {
+      lines.append(
+        padded(summary.pipeline, 11) + padded(rounded(summary.median), 8)
+          + padded(rounded(summary.mean), 8) + padded(rounded(summary.least), 8)
+          + padded(rounded(summary.most), 8) + padded(rounded(summary.tokensPerStep), 10)
+          + padded(rounded(summary.bytesPerToken), 13)
+          + padded("\(rounded(100 * summary.plannerError)) %", 15)
+          + rounded(summary.measuredRoundTripMs))
+      let shares = summary.acceptanceByPosition.enumerated().compactMap { place, share in
+        share.map { "\(place + 1): \(rounded($0))" }
+      }
+      lines.append("  drafter, right by position: " + shares.joined(separator: "  "))
+    }
+    return lines.joined(separator: "\n") + "\n"
+  }
+}

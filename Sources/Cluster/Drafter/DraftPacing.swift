@@ -1,0 +1,127 @@
+import Decoding
+import InferenceTypes
+import Logging
+import Wire
+
+/// How one session of a drafter shares the time with its verifier: when it drafts, how far and how
+/// wide, from what was measured on the way.
+struct DraftPacing {
+  /// Draft tokens of a round at most.
+  private static let roundMax = 16
+  /// Guesses for each place at most; the pipelines with rounds send chains.
+  private static let widthMax = 4
+  /// Assumed of a link that was not measured yet.
+  private static let assumedRoundTrip = Duration.milliseconds(1)
+
+  private var pacer = DraftPacer(pipeline: .streamed, draftLength: 1)
+  private var throttle = DraftThrottle()
+  private var costs = VerifyCosts.assumed
+  /// Time of a step over one token.
+  private var step: Duration?
+  /// What the latest decision came from.
+  private(set) var conditions = DraftConditions(
+    roundTrip: assumedRoundTrip, step: .milliseconds(10), costs: .assumed,
+    draft: .milliseconds(5), acceptance: 0.75)
+  private var passCount = 0
+  private var abortedCount = 0
+
+  init() {}
+
+  /// What the verifier tells of the session.
+  init(_ acceptance: AttachAcceptance) {
+    pacer = DraftPacer(pipeline: acceptance.pipeline, draftLength: 1)
+    if !acceptance.relativeVerifyCosts.isEmpty {
+      costs = VerifyCosts(relative: acceptance.relativeVerifyCosts)
+    }
+    if acceptance.verifyDuration > .zero { step = acceptance.verifyDuration }
+  }
+
+  /// Whether the draft model may compute now.
+  var mayDraft: Bool { pacer.mayDraft }
+
+  /// Whether drafts come too late to help.
+  var isResting: Bool {
+    if case .resting = throttle.state { true } else { false }
+  }
+
+  /// A step over so many tokens took this long.
+  mutating func heard(stepOf count: Int, _ duration: Duration) {
+    guard duration > .zero else { return }
+    let single = duration / Double(costs.cost(max(1, count)))
+    step = step.map { ($0 * 7 + single) / 8 } ?? single
+  }
+
+  /// Truth has arrived: sets window and width of the draft model, and begins a round.
+  ///
+  /// - Returns: the message that opens the round, where there is one.
+  mutating func begin(
+    _ drafter: inout LocalDrafter, roundTrip: Duration?, draftDuration: Duration
+  ) -> DraftUpdate? {
+    let acceptance = drafter.acceptance
+    conditions = DraftConditions(
+      roundTrip: roundTrip ?? Self.assumedRoundTrip, step: step ?? draftDuration * 2, costs: costs,
+      draft: draftDuration, acceptance: acceptance.rate)
+    guard pacer.pipeline != .streamed else {
+      drafter.window = throttle.window(
+        conditions, sampleCount: acceptance.sampleCount, truthCount: drafter.truth.count)
+      drafter.width = acceptance.width(
+        nodeCost: Double(costs.cost(2)) - 1, limit: Self.widthMax)
+      return nil
+    }
+    let length = conditions.roundLength(pacer.pipeline, limit: Self.roundMax)
+    if length != pacer.draftLength {
+      pacer = DraftPacer(pipeline: pacer.pipeline, draftLength: length)
+    }
+    drafter.window = pacer.window ?? length
+    drafter.width = 1
+    return pacer.begin(truthCount: drafter.truth.count)
+  }
+
+  /// - Returns: what to send now.
+  mutating func add(_ update: DraftUpdate, growth: Int) -> DraftUpdate? {
+    pacer.add(update, growth: growth)
+  }
+
+  /// There is nothing to draft: ends a round that is open.
+  mutating func close() -> DraftUpdate? { pacer.close() }
+
+  mutating func count(_ progress: LocalDrafter.Progress) {
+    passCount += 1
+    if progress.isAborted { abortedCount += 1 }
+  }
+
+  /// Tells what was measured, once a session has ended.
+  func log(_ logger: Logger, id: SessionID) {
+    guard passCount > 0 else { return }
+    logger.info(
+      "drafted",
+      metadata: [
+        "session.id": "\(id)", "pipeline": "\(pacer.pipeline)", "pass.count": "\(passCount)",
+        "aborted.count": "\(abortedCount)", "round.trip": "\(conditions.roundTrip)",
+        "step": "\(conditions.step)", "draft": "\(conditions.draft)",
+        "acceptance": "\(conditions.acceptance)",
+      ])
+  }
+}
+
+extension DrafterMail {
+  /// Whether this leaves a running pass without use.
+  func voids(
+    _ forward: DrafterSession.Forward, of session: DrafterSession, id: SessionID, endpoint: String
+  ) -> Bool {
+    switch self {
+    case .truth(id, let truth):
+      truth.isFinished
+        || session.isVoid(
+          forward,
+          after: TruthUpdate(
+            fromPosition: truth.from, tokens: truth.tokens, nodeIDs: truth.nodeIDs))
+    case .endDraft(let ended): ended == id
+    case .assign(let assigned, _): assigned == id
+    case .attachReply(let attached, _): attached == id
+    case .unlinked(let lost): lost == endpoint
+    case .reset, .stop: true
+    case .truth, .linked, .roundTrip: false
+    }
+  }
+}
