@@ -13,15 +13,15 @@ package final class TargetSession {
   /// Largest logits of each row that the sources learn from.
   private static let observedCount = 16
 
-  package private(set) var machine: VerifierSession
-  private var cache: KVCache
+  package internal(set) var machine: VerifierSession
+  private(set) var cache: KVCache
   /// Whether the keys and values of prompts are found again in other sessions.
   private let sharesPrefixes: Bool
   /// Positions of the prompt that were found.
   package private(set) var cachedCount = 0
-  private let topCount: Int
+  let topCount: Int
   package private(set) var promptDuration = Duration.zero
-  package private(set) var decodeDuration = Duration.zero
+  package internal(set) var decodeDuration = Duration.zero
 
   /// With `sharesPrefixes` what was computed before is not computed again, nor shown to the sources
   /// again.
@@ -118,7 +118,7 @@ package final class TargetSession {
     cache = engine.prefixes.adopt(prompt: []).cache
   }
 
-  private func remember(_ engine: InferenceEngine) {
+  func remember(_ engine: InferenceEngine) {
     if sharesPrefixes { engine.prefixes.insert(cache, tokens: machine.truth) }
   }
 }
