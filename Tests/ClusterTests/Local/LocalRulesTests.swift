@@ -110,7 +110,7 @@ private struct Pair {
 private let lossy: [RuleChoice] = {
   guard let typical = try? TypicalAcceptance(),  // The defaults are in range.
     let relaxed = try? RelaxedAcceptance(candidateCount: 3, margin: 0.3),  // Likewise.
-    let deferred = try? DeferredAcceptance(entropyMin: 0.3, windowLength: 1)  // Likewise.
+    let deferred = try? DeferredAcceptance(entropyMin: 0, windowLength: 1)  // Likewise.
   else { preconditionFailure("settings out of range") }
   return [.lossy(.typical(typical)), .lossy(.relaxed(relaxed)), .lossy(.deferred(deferred))]
 }()
@@ -139,7 +139,7 @@ private let lossy: [RuleChoice] = {
   func atTemperatureZeroEveryRuleWritesThePlainText(rule: LosslessRule) throws {
     let pair = try Pair(temperature: 0)
     let plain = try pair.generate(.standard, "none").tokens
-    #expect(plain.count == 30)
+    #expect(plain.count == 30 && Set(plain).count > 3, "\(plain)")
     #expect(try pair.generate(.lossless(rule), "none").tokens == plain)
     for methods in Self.drafting {
       let result = try pair.generate(.lossless(rule), methods)

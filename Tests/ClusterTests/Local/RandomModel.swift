@@ -45,6 +45,8 @@ struct RandomModel {
   /// Names and rows; 0 rows is a vector of ones.
   private static let tensors: [(String, Int)] = [
     ("token_embd.weight", vocabularyCount), ("output_norm.weight", 0),
+    // With the embeddings in its place, texts repeat one token.
+    ("output.weight", vocabularyCount),
     ("blk.0.attn_norm.weight", 0), ("blk.0.attn_q.weight", width),
     ("blk.0.attn_k.weight", width / 2), ("blk.0.attn_v.weight", width / 2),
     ("blk.0.attn_output.weight", width), ("blk.0.ffn_norm.weight", 0),
