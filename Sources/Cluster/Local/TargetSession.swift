@@ -134,6 +134,12 @@ package struct MeasuredCosts: Sendable {
   private static let attentionSize = 8
   private static let attentionContext = 256
 
+  /// Costs that are not measured but known, so that plans come out the same every time.
+  package init(known costs: VerifyCosts, single: Duration) {
+    self.costs = costs
+    self.single = single
+  }
+
   /// Times passes of growing size without a prompt, then what a longer context adds to them; sizes
   /// take turns, medians count.
   package init(engine: InferenceEngine, roundCount: Int = 5) throws(EngineError) {

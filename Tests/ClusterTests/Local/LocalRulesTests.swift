@@ -15,7 +15,7 @@ private struct Pair {
   init(temperature: Float = 1) throws {
     target = try RandomModel().engine()
     draft = try RandomModel(deviation: 0.35).engine()
-    costs = try MeasuredCosts(engine: target, roundCount: 1)
+    costs = MeasuredCosts(known: .assumed, single: .milliseconds(1))
     var sampling = SamplingParameters()
     sampling.temperature = temperature
     sampling.topK = 5
