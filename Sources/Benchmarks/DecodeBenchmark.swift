@@ -1,5 +1,5 @@
 package import Cluster
-import Decoding
+package import Decoding
 package import Engine
 package import InferenceTypes
 
@@ -18,14 +18,23 @@ package struct DecodeBenchmark {
     }
   }
 
-  /// A method and its name.
+  /// A method, the rule that judges its drafts, and the name of both.
   package struct Method: Sendable {
     package let name: String
     package let drafts: DraftMethods
+    package let rule: RuleChoice
 
-    package init(name: String, drafts: DraftMethods) {
+    package init(name: String, drafts: DraftMethods, rule: RuleChoice = .standard) {
       self.name = name
       self.drafts = drafts
+      self.rule = rule
+    }
+
+    /// The rule whose text without drafts this method must write at this temperature; `nil` where
+    /// drafts may lead to another text.
+    fileprivate func plainRule(temperature: Float) -> RuleChoice? {
+      if rule.isExact { return rule }
+      return temperature == 0 && rule.rule.isLossless ? .standard : nil
     }
   }
 
@@ -34,12 +43,15 @@ package struct DecodeBenchmark {
     package let prompt: Int
     package let category: String
     package let method: String
+    package let rule: VerifyRule
     package let tokenCount: Int
     package let tokensPerSecond: Double
     package let plainTokensPerSecond: Double
     package let tokensPerStep: Double
     package let draftTokenCount: Int
     package let acceptedTokenCount: Int
+    /// Those that only a lossy rule lets pass.
+    package let relaxedTokenCount: Int
     package var speedup: Double { tokensPerSecond / plainTokensPerSecond }
   }
 
@@ -65,7 +77,7 @@ package struct DecodeBenchmark {
   /// Each prompt is decoded plainly and with every method, `roundCount` times in turns; times are
   /// medians. Every generation starts with empty stores, as a process of its own would.
   ///
-  /// - Throws: ``Mismatch`` where the token ids differ.
+  /// - Throws: ``Mismatch`` where the token ids differ and the rule says that they must not.
   package func run(
     _ prompts: [Prompt], methods: [Method], sampling: SamplingParameters, tokenLimit: Int?,
     stopTokens: [TokenID], roundCount: Int, progress: (Row) -> Void = { _ in }
@@ -83,24 +95,33 @@ package struct DecodeBenchmark {
       var results = [LocalGenerator.Result](repeating: .init(), count: methods.count)
       for _ in 0..<roundCount {
         let plain = try generate(configuration, drafts: none)
-        plainTimes.append(seconds(plain.decodeDuration))
+        plainTimes.append(seconds(plain.decodeDuration) / Double(max(1, plain.tokens.count)))
+        var matched: [TokenID]?
         for (index, method) in methods.enumerated() {
+          configuration.rule = method.rule
           results[index] = try generate(configuration, drafts: method.drafts)
           times[index].append(seconds(results[index].decodeDuration))
-          guard results[index].tokens == plain.tokens else {
+          guard let rule = method.plainRule(temperature: sampling.temperature) else { continue }
+          if rule != .standard, matched == nil {
+            matched = try generate(configuration, drafts: none).tokens
+          }
+          guard results[index].tokens == (rule == .standard ? plain.tokens : matched) else {
             throw Mismatch(prompt: prompt.id, method: method.name)
           }
         }
+        configuration.rule = .standard
       }
       for (index, method) in methods.enumerated() {
         let statistics = results[index].statistics
         let count = results[index].tokens.count
         let row = Row(
-          prompt: prompt.id, category: prompt.category, method: method.name, tokenCount: count,
+          prompt: prompt.id, category: prompt.category, method: method.name,
+          rule: method.rule.rule, tokenCount: count,
           tokensPerSecond: Double(count) / median(times[index]),
-          plainTokensPerSecond: Double(count) / median(plainTimes),
+          plainTokensPerSecond: 1 / median(plainTimes),
           tokensPerStep: Double(statistics.emittedCount) / Double(max(1, statistics.stepCount)),
-          draftTokenCount: statistics.verifiedCount, acceptedTokenCount: statistics.acceptedCount)
+          draftTokenCount: statistics.verifiedCount, acceptedTokenCount: statistics.acceptedCount,
+          relaxedTokenCount: results[index].relaxedCount)
         rows.append(row)
         progress(row)
       }

@@ -15,6 +15,16 @@ extension RunCommand {
         "--cautious-trials goes together with neither drafts nor collaborations: it needs "
           + "--spec-type none and no -md")
     }
+    guard
+      verification.verifyRule == .gumbelMatch || mode == .exact && choice.cautiousTrials == 0
+    else {
+      throw ValidationError(
+        "--verify-rule judges drafts: collaborations and --cautious-trials make none")
+    }
+    guard verification.verifyRule == .gumbelMatch || choice.mirostat == 0 else {
+      throw ValidationError(
+        "--verify-rule \(verification.verifyRule.rawValue) does not go together with --mirostat")
+    }
     switch mode {
     case .exact:
       guard !collaboration.isUsed else {

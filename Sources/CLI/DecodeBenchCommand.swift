@@ -1,6 +1,7 @@
 import ArgumentParser
 import Benchmarks
 import Cluster
+import Decoding
 import Engine
 import Foundation
 import GGUF
@@ -14,7 +15,9 @@ struct DecodeBenchCommand: AsyncParsableCommand {
     abstract: "Speed-up of draft methods over plain decoding, prompt by prompt.",
     discussion: """
       Plain decoding and the methods take turns on every prompt; every generation starts with \
-      empty stores. Ends with an error where a method changes the token ids.
+      empty stores. Ends with an error where a method changes the token ids and its verify rule \
+      says that it must not: under gumbel-match and match always, under the other lossless rules at \
+      temperature 0. Each text is as long as its rule makes it; speed-ups compare times of a token.
 
       With --pipelines or --rtt, drafter and target are processes of their own, each on one CPU, \
       and their pipelines take turns with the target alone. --rtt puts them into network \
@@ -34,6 +37,15 @@ struct DecodeBenchCommand: AsyncParsableCommand {
 
   @Option(help: "Methods separated by commas; + combines, as in trigram+recycle.")
   var methods = "recycle,auto"
+
+  @Option(
+    help: """
+      Verify rules separated by commas; every method is judged by each of them. Lossy ones, marked \
+      as such, only where named.
+      """)
+  var verifyRules = VerifyRule.gumbelMatch.rawValue
+
+  @OptionGroup var lossy: LossyRuleOptions
 
   @Option(
     name: [.customShort("n"), .customLong("n-predict")], parsing: .unconditional,
@@ -99,6 +111,17 @@ struct DecodeBenchCommand: AsyncParsableCommand {
     guard tokenLimit >= -1, tokenLimit != 0 else {
       throw ValidationError("-n \(tokenLimit): expected -1 or a number of tokens")
     }
+    try lossy.check(for: try rules())
+  }
+
+  private func rules() throws -> [VerifyRule] {
+    try verifyRules.split(separator: ",", omittingEmptySubsequences: false).map { name in
+      guard let rule = VerifyRule(rawValue: String(name)) else {
+        let names = VerifyRule.allCases.map(\.rawValue).joined(separator: ", ")
+        throw ValidationError("--verify-rules: unknown rule \"\(name)\"; supported: \(names)")
+      }
+      return rule
+    }
   }
 
   func run() async throws {
@@ -117,28 +140,39 @@ struct DecodeBenchCommand: AsyncParsableCommand {
     let draftEngine = try draftModel.map {
       try ModelLoading.draftEngine($0, tokenizer: tokenizer, target: engine, options: model)
     }
-    let chosen = try methods.split(separator: ",").map { name in
-      DecodeBenchmark.Method(
-        name: String(name),
-        drafts: try DraftMethods(
-          parsing: String(name).replacing("+", with: ","), hasDraftModel: draftEngine != nil))
+    let parameters = try sampling.parameters()
+    let rules = try rules()
+    let chosen = try methods.split(separator: ",").flatMap { name in
+      try rules.map { rule in
+        DecodeBenchmark.Method(
+          name: rule == .gumbelMatch ? String(name) : "\(name)/\(rule.rawValue)",
+          drafts: try DraftMethods(
+            parsing: String(name).replacing("+", with: ","), hasDraftModel: draftEngine != nil),
+          rule: try lossy.choice(
+            rule, sampling: parameters, vocabularyCount: engine.model.shape.vocabularyCount))
+      }
+    }
+    for rule in rules where !rule.isLossless {
+      printError(
+        "note: the verify rule \(rule.rawValue) is lossy: its texts do not have the target model's "
+          + "law")
     }
     let all = try PromptFile.load(
       prompts, template: try ChatTemplate(file: file), tokenizer: tokenizer)
     let benchmark = try DecodeBenchmark(engine: engine, draftEngine: draftEngine)
     guard !explain else { return try explain(benchmark, all, chosen, tokenizer) }
     let rows = try benchmark.run(
-      all, methods: chosen, sampling: try sampling.parameters(),
+      all, methods: chosen, sampling: parameters,
       tokenLimit: tokenLimit < 0 ? nil : tokenLimit, stopTokens: tokenizer.endOfGeneration,
       roundCount: repetitions
     ) { row in
       guard output == .table else { return }
       FileHandleStream.standardOutput.write(
-        padded("\(row.prompt)", 5) + padded(row.category, 16) + padded(row.method, 16)
+        padded("\(row.prompt)", 5) + padded(row.category, 16) + padded(row.method, 26)
           + padded("\(row.tokenCount) tokens", 13)
           + padded("\(rounded(row.tokensPerStep)) per step", 16) + "\(rounded(row.speedup))x\n")
     }
-    let report = DecodeBenchReport(rows: rows, methods: chosen.map(\.name), engine: engine)
+    let report = DecodeBenchReport(rows: rows, methods: chosen, engine: engine)
     switch output {
     case .json: try printJSON(report)
     case .table: FileHandleStream.standardOutput.write(report.table)
@@ -179,6 +213,8 @@ struct DecodeBenchReport: Encodable {
     let prompt: Int
     let category: String
     let method: String
+    let verifyRule: String
+    let lossless: Bool
     let tokens: Int
     let tokensPerSecond: Double
     let plainTokensPerSecond: Double
@@ -186,9 +222,13 @@ struct DecodeBenchReport: Encodable {
     let tokensPerStep: Double
     let draftTokens: Int
     let acceptedTokens: Int
+    /// Those that only a lossy rule lets pass.
+    let relaxedTokens: Int
   }
   struct Summary: Encodable {
     let method: String
+    let verifyRule: String
+    let lossless: Bool
     let median: Double
     let mean: Double
     let least: Double
@@ -202,21 +242,23 @@ struct DecodeBenchReport: Encodable {
   let results: [Row]
   let summaries: [Summary]
 
-  init(rows: [DecodeBenchmark.Row], methods: [String], engine: InferenceEngine) {
+  init(rows: [DecodeBenchmark.Row], methods: [DecodeBenchmark.Method], engine: InferenceEngine) {
     isa = engine.model.kernels.name
     threads = engine.threadCount
     results = rows.map {
       Row(
-        prompt: $0.prompt, category: $0.category, method: $0.method, tokens: $0.tokenCount,
+        prompt: $0.prompt, category: $0.category, method: $0.method,
+        verifyRule: $0.rule.rawValue, lossless: $0.rule.isLossless, tokens: $0.tokenCount,
         tokensPerSecond: $0.tokensPerSecond, plainTokensPerSecond: $0.plainTokensPerSecond,
         speedup: $0.speedup, tokensPerStep: $0.tokensPerStep, draftTokens: $0.draftTokenCount,
-        acceptedTokens: $0.acceptedTokenCount)
+        acceptedTokens: $0.acceptedTokenCount, relaxedTokens: $0.relaxedTokenCount)
     }
     summaries = methods.map { method in
-      let own = rows.filter { $0.method == method }
+      let own = rows.filter { $0.method == method.name }
       let ratios = own.map(\.speedup)
       return Summary(
-        method: method, median: Benchmarks::median(ratios),
+        method: method.name, verifyRule: method.rule.rule.rawValue,
+        lossless: method.rule.rule.isLossless, median: Benchmarks::median(ratios),
         mean: ratios.reduce(0, +) / Double(max(1, ratios.count)), least: ratios.min() ?? .nan,
         most: ratios.max() ?? .nan, tokensPerStep: Benchmarks::median(own.map(\.tokensPerStep)),
         categories: Dictionary(grouping: own, by: \.category).mapValues { group in
@@ -228,16 +270,20 @@ struct DecodeBenchReport: Encodable {
   var table: String {
     var lines = ["", "speed-up over plain decoding (\(isa), \(threads) thread(s))", ""]
     lines.append(
-      padded("method", 18) + padded("median", 9) + padded("mean", 9) + padded("least", 9)
+      padded("method", 26) + padded("median", 9) + padded("mean", 9) + padded("least", 9)
         + padded("most", 9) + "tokens per step (median)")
     for summary in summaries {
       lines.append(
-        padded(summary.method, 18) + padded(rounded(summary.median), 9)
-          + padded(rounded(summary.mean), 9) + padded(rounded(summary.least), 9)
+        padded(summary.method + (summary.lossless ? "" : " *"), 26)
+          + padded(rounded(summary.median), 9) + padded(rounded(summary.mean), 9)
+          + padded(rounded(summary.least), 9)
           + padded(rounded(summary.most), 9) + rounded(summary.tokensPerStep))
       for (category, mean) in summary.categories.sorted(by: { $0.key < $1.key }) {
-        lines.append("  " + padded(category, 25) + rounded(mean))
+        lines.append("  " + padded(category, 33) + rounded(mean))
       }
+    }
+    if summaries.contains(where: { !$0.lossless }) {
+      lines.append("* lossy: the texts do not have the target model's law")
     }
     return lines.joined(separator: "\n") + "\n"
   }

@@ -16,6 +16,7 @@ struct RunCommand: ParsableCommand {
   @OptionGroup var sampling: SamplingOptions
   @OptionGroup var choice: ChoiceOptions
   @OptionGroup var collaboration: CollaborationOptions
+  @OptionGroup var verification: VerifyRuleOptions
 
   @Option(
     help: "exact: the target model's own text; collaborative: one of two models in turns.")
@@ -93,6 +94,9 @@ struct RunCommand: ParsableCommand {
     configuration.stopTokens = tokenizer.endOfGeneration
     configuration.ignoresEndOfSequence = ignoreEos
     configuration.prediction = tokenizer.encode(prediction, parseSpecial: false)
+    configuration.rule = try verification.settings.choice(
+      verification.verifyRule, sampling: configuration.sampling,
+      vocabularyCount: configuration.vocabularyCount)
     guard choice.cautiousTrials == 0 else {
       return try runCautiously(configuration, engine: engine, tokenizer: tokenizer)
     }
@@ -112,7 +116,8 @@ struct RunCommand: ParsableCommand {
     let rest = detokenizer.finish()
     text += rest
     let report = RunReport(
-      text: text, result: result, promptCount: tokens.count, seed: configuration.sampling.seed)
+      text: text, result: result, promptCount: tokens.count, seed: configuration.sampling.seed,
+      rule: RunRule(verification.verifyRule, relaxedCount: result.relaxedCount))
     try show(report, rest: rest)
     store?.save(generator.sources)
   }
@@ -131,6 +136,7 @@ struct RunCommand: ParsableCommand {
       FileHandleStream.standardOutput.write(rest + "\n")
       printError(report.summary)
     }
+    if let warning = report.warning { printError(warning) }
   }
 
   private func promptTokens(file: GGUFFile, tokenizer: BytePairTokenizer) throws -> [TokenID] {
@@ -193,11 +199,28 @@ struct RunReport: Encodable {
   let collaboration: RunCollaboration?
   /// Absent without the cautious choice.
   let caution: RunCaution?
+  /// What judged the drafts; absent where the text is made without any.
+  let verifyRule: String?
+  /// Whether the text has the target model's law; absent likewise.
+  let lossless: Bool?
+  /// Drafts that owe their acceptance to a lossy rule; absent under the others.
+  let relaxedTokens: Int?
+  /// What goes to standard error in any case.
+  private let rule: RunRule?
+
+  private enum CodingKeys: String, CodingKey {
+    case text, tokens, finishReason, seed, timings, speculation, collaboration, caution
+    case verifyRule, lossless, relaxedTokens
+  }
 
   init(
     text: String, result: LocalGenerator.Result, promptCount: Int, seed: UInt64,
-    collaboration: RunCollaboration? = nil, caution: RunCaution? = nil
+    collaboration: RunCollaboration? = nil, caution: RunCaution? = nil, rule: RunRule? = nil
   ) {
+    self.rule = rule
+    verifyRule = rule?.name
+    lossless = rule?.isLossless
+    relaxedTokens = rule?.relaxedCount
     self.collaboration = collaboration
     self.caution = caution
     self.text = text
@@ -208,6 +231,8 @@ struct RunReport: Encodable {
     let isPlain = collaboration == nil && caution == nil
     speculation = isPlain ? RunSpeculation(statistics: result.statistics) : nil
   }
+
+  var warning: String? { rule?.warning }
 
   var summary: String {
     let speed = "\(tokens.count) tokens, \(rounded(timings.predictedPerSecond)) tokens/s"

@@ -85,17 +85,18 @@ extension DraftMethodError: CustomStringConvertible {
 }
 
 /// Generates text on one machine, in one process: the target, training-free sources, and a draft
-/// model if there is one. The token ids are those of decoding without drafts.
+/// model if there is one. The token ids are those of decoding without drafts, unless the session asks
+/// for a rule that says otherwise.
 package final class LocalGenerator {
-  private let engine: InferenceEngine
-  private let draftEngine: InferenceEngine?
+  let engine: InferenceEngine
+  let draftEngine: InferenceEngine?
   /// What the texts so far have taught.
-  package private(set) var sources: LocalSources
-  private let costs: VerifyCosts
+  package internal(set) var sources: LocalSources
+  let costs: VerifyCosts
   /// Draft tokens of a draft model before each verification.
-  private static let draftLength = 4
+  static let draftLength = 4
   /// Largest batch the planner may choose.
-  private let nodeLimit: Int
+  let nodeLimit: Int
 
   /// Measures the costs of `engine`, the target's, where they are not known and drafts make them
   /// matter. The vocabulary of `draftEngine` is the target's; `nodeLimit` is the most nodes of a
@@ -125,6 +126,8 @@ package final class LocalGenerator {
     package var promptDuration = Duration.zero
     package var decodeDuration = Duration.zero
     package var statistics = DraftStatistics()
+    /// Drafts that owe their acceptance to a lossy rule.
+    package var relaxedCount = 0
 
     package init() {}
   }
@@ -133,6 +136,9 @@ package final class LocalGenerator {
   package func generate(
     _ configuration: VerifierSession.Configuration, onTokens: ([TokenID]) -> Void = { _ in }
   ) throws -> Result {
+    guard configuration.rule == .standard else {
+      return try generateByRule(configuration, onTokens: onTokens)
+    }
     let target = try TargetSession(configuration, engine: engine)
     var drafter = try draftEngine.map { engine in
       try LocalDrafter(
@@ -153,13 +159,19 @@ package final class LocalGenerator {
       drafter?.follow(outcome.update(forLink: 0))
       onTokens(outcome.tokens)
     }
-    var result = Result()
-    result.tokens = Array(target.machine.truth.dropFirst(target.machine.promptCount))
-    result.finishReason = target.machine.finish ?? .length
-    result.promptDuration = target.promptDuration
-    result.decodeDuration = clock.now - start
-    result.statistics = target.machine.statistics
-    return result
+    return Result(target, decodeDuration: clock.now - start)
+  }
+}
+
+extension LocalGenerator.Result {
+  /// Of a session that is finished.
+  init(_ target: TargetSession, decodeDuration: Duration) {
+    tokens = Array(target.machine.truth.dropFirst(target.machine.promptCount))
+    finishReason = target.machine.finish ?? .length
+    promptDuration = target.promptDuration
+    self.decodeDuration = decodeDuration
+    statistics = target.machine.statistics
+    relaxedCount = target.machine.relaxedCount
   }
 }
 

@@ -13,15 +13,15 @@ package final class TargetSession {
   /// Largest logits of each row that the sources learn from.
   fileprivate static let observedCount = 16
 
-  package fileprivate(set) var machine: VerifierSession
-  fileprivate var cache: KVCache
+  package internal(set) var machine: VerifierSession
+  fileprivate(set) var cache: KVCache
   /// Whether the keys and values of prompts are found again in other sessions.
   private let sharesPrefixes: Bool
   /// Positions of the prompt that were found.
   package private(set) var cachedCount = 0
-  fileprivate let topCount: Int
+  let topCount: Int
   package fileprivate(set) var promptDuration = Duration.zero
-  package fileprivate(set) var decodeDuration = Duration.zero
+  package internal(set) var decodeDuration = Duration.zero
 
   /// With `sharesPrefixes` what was computed before is not computed again, nor shown to the sources
   /// again.
@@ -94,7 +94,7 @@ package final class TargetSession {
     cache = engine.prefixes.adopt(prompt: []).cache
   }
 
-  fileprivate func remember(_ engine: InferenceEngine) {
+  func remember(_ engine: InferenceEngine) {
     if sharesPrefixes { engine.prefixes.insert(cache, tokens: machine.truth) }
   }
 }
@@ -202,6 +202,12 @@ package struct MeasuredCosts: Sendable {
   /// Size and context of the passes that tell what attention costs.
   private static let attentionSize = 8
   private static let attentionContext = 256
+
+  /// Costs that are not measured but known, so that plans come out the same every time.
+  package init(known costs: VerifyCosts, single: Duration) {
+    self.costs = costs
+    self.single = single
+  }
 
   /// Times passes of growing size without a prompt, then what a longer context adds to them; medians
   /// count. A slow engine gets fewer rounds and fewer sizes: about `budget` is spent, and one pass

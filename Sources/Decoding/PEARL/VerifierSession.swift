@@ -20,6 +20,8 @@ package struct VerifierSession: Sendable {
     /// ``VerifierSession/mirostatLimit`` after `decided`; needed where Mirostat goes on.
     package var mirostatLimit: Double?
     package var sampling: SamplingParameters
+    /// How drafts are judged.
+    package var rule = RuleChoice.standard
     /// Upper bound of new tokens; `nil` goes on to the end of the context.
     package var tokenLimit: Int?
     /// Tokens that end the text.
@@ -58,6 +60,8 @@ package struct VerifierSession: Sendable {
   private var tokenValue: Float = 1
   /// Index of the truth.
   private var text = SessionText()
+  /// `nil` under ``VerifyRule/gumbelMatch``, where the choice itself is the judge.
+  var judge: RuleJudge?
   private let sampling: DraftSampling
   private let stopTokens: [TokenID]
   private let vocabularyCount: Int
@@ -104,8 +108,9 @@ package struct VerifierSession: Sendable {
     text.answerStart = prompt.count
     text.prediction = configuration.prediction
     promptCount = prompt.count
-    sampling = DraftSampling(configuration.sampling)
     stopTokens = configuration.ignoresEndOfSequence ? [] : configuration.stopTokens
+    judge = try RuleJudge(configuration, stopTokens: stopTokens)
+    sampling = DraftSampling(configuration.rule.guessed(configuration.sampling))
     let room = configuration.contextLength - prompt.count
     lengthMax = prompt.count + min(room, configuration.tokenLimit ?? room)
     pending = PendingTree(root: last, nodeMax: configuration.pendingNodeMax)
@@ -143,6 +148,9 @@ package struct VerifierSession: Sendable {
       receptionCounts[reception.rawValue] += 1
     }
   }
+
+  /// Levels of drafts after which another token can still follow.
+  package var draftDepthMax: Int { max(0, lengthMax - truth.count - 1) }
 
   /// Forgets a link and its drafts.
   package mutating func removeLink(_ link: Int) { pending.close(link) }
@@ -191,10 +199,12 @@ package struct VerifierSession: Sendable {
   ///   - top: what the sources learn from.
   ///   - topCount: entries of `top` for each row.
   ///   - sources: the local sources of the model.
+  ///   - decided: what a rule has decided already, all but the last of it in the batch; `nil` makes
+  ///     the choices here.
   /// - Returns: the decided tokens, and what to keep of the keys and values.
   package mutating func conclude(
     _ batch: VerifyBatch, logits: Span<Float>, top: Span<TokenLogit>, topCount: Int,
-    sources: inout LocalSources
+    sources: inout LocalSources, decided: [TokenID]? = nil
   ) -> VerifyOutcome {
     precondition(
       batch.rootPosition == truth.count - 1,
@@ -207,9 +217,12 @@ package struct VerifierSession: Sendable {
     var path = [0]
     var pendingPath: [Int] = []
     while finish == nil, let node = path.last {
-      let token = decide(
-        logits: logits.extracting(node * vocabularyCount..<(node + 1) * vocabularyCount),
-        top: top.extracting(node * topCount..<(node + 1) * topCount))
+      let token =
+        decided?[path.count - 1]
+        ?? choose(
+          logits: logits.extracting(node * vocabularyCount..<(node + 1) * vocabularyCount),
+          top: top.extracting(node * topCount..<(node + 1) * topCount))
+      append(token)
       let candidates = batch.candidates[batch.ranges[node].candidates]
       pending.learn(candidates, truth: token)
       sources.learn(
@@ -219,7 +232,8 @@ package struct VerifierSession: Sendable {
       {
         pendingPath.append(drafted)
       }
-      guard let next = batch.tree.child(of: node, token: token) else { break }
+      guard path.count != decided?.count, let next = batch.tree.child(of: node, token: token)
+      else { break }
       path.append(next)
     }
     count(batch, path: path, emitted: truth.count - fromPosition)
@@ -235,11 +249,14 @@ package struct VerifierSession: Sendable {
 
   private func isStop(_ token: TokenID) -> Bool { stopTokens.contains(token) }
 
-  /// Appends the target's choice to the truth.
-  private mutating func decide(logits: Span<Float>, top: Span<TokenLogit>) -> TokenID {
+  /// The target's choice after the truth.
+  private mutating func choose(logits: Span<Float>, top: Span<TokenLogit>) -> TokenID {
     let recent = Array(truth.suffix(chooser.historyLength))
-    let token = chooser.choose(
+    return chooser.choose(
       logits: logits, top: top, recent: recent.span, position: truth.count)
+  }
+
+  private mutating func append(_ token: TokenID) {
     truth.append(token)
     text.append(token)
     if isStop(token) {
@@ -247,7 +264,6 @@ package struct VerifierSession: Sendable {
     } else if truth.count >= lengthMax {
       finish = .length
     }
-    return token
   }
 
   private mutating func count(_ batch: VerifyBatch, path: [Int], emitted: Int) {

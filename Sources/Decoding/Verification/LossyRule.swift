@@ -64,9 +64,9 @@ package struct RelaxedAcceptance: Sendable, Equatable {
   /// Takes the most probable token as the target's choice instead of the one under the noise. The
   /// law is then that of temperature 1 or so: at temperature 0 it has one token, and nothing can be
   /// relaxed.
-  package let isGreedy: Bool
+  package internal(set) var isGreedy: Bool
   /// Tokens that survive only as the target's own choice, such as those that end the text.
-  package let strictTokens: [TokenID]
+  package internal(set) var strictTokens: [TokenID]
 
   /// - Throws: ``VerificationError/settingOutOfRange(name:value:allowed:)`` that names the setting.
   package init(
@@ -113,9 +113,9 @@ package struct DeferredAcceptance: Sendable, Equatable {
   /// The paper takes 6. A window that the drafts do not fill is a refusal.
   package let windowLength: Int
   /// See ``RelaxedAcceptance/isGreedy``.
-  package let isGreedy: Bool
+  package internal(set) var isGreedy: Bool
   /// See ``RelaxedAcceptance/strictTokens``.
-  package let strictTokens: [TokenID]
+  package internal(set) var strictTokens: [TokenID]
 
   /// - Throws: ``VerificationError/settingOutOfRange(name:value:allowed:)`` that names the setting.
   package init(

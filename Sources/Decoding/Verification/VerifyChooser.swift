@@ -1,7 +1,8 @@
 package import InferenceTypes
 
 /// What a random number is for; raw values are the third word of the generator's counter, of which
-/// ``GumbelNoise`` uses 5.
+/// ``GumbelNoise`` uses 5, and drafting sources use 7: a target's choice with the numbers of a draft
+/// would be one that the drafter knows.
 package enum RandomPurpose: UInt32, Sendable, Hashable, CaseIterable {
   /// A draft token.
   case draft = 1
@@ -14,7 +15,7 @@ package enum RandomPurpose: UInt32, Sendable, Hashable, CaseIterable {
   /// The target's choice under shared noise.
   case sharedNoise = 5
   /// The target's choice under ``VerifyRule/match``.
-  case target = 7
+  case target = 9
   /// The token that stands for a draft from the rest of its law.
   case rest = 8
 }
