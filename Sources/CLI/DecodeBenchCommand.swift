@@ -74,7 +74,8 @@ struct DecodeBenchCommand: AsyncParsableCommand {
   )
   var pipelines: String?
 
-  @Option(help: "Milliseconds of round trip added between drafter and target.")
+  @Option(
+    parsing: .unconditional, help: "Milliseconds of round trip added between drafter and target.")
   var rtt: Double?
 
   @Option(help: "Log level of the processes.")

@@ -274,22 +274,19 @@ final class VerifierCore {
 
   // MARK: work
 
-  /// One forward pass for all sessions that run; where drafters and verifier work in rounds, one for
-  /// each session that may go on.
+  /// One forward pass for all sessions that run, and one for each session that works in rounds with
+  /// its drafter and may go on.
   private func advance() {
-    guard pipeline == .streamed else {
-      for id in entries.map(\.id) {
-        if let index = index(of: id) { advanceRound(index) }
-      }
-      return
+    for id in entries.filter({ $0.pace.pipeline != .streamed }).map(\.id) {
+      if let index = index(of: id) { advanceRound(index) }
     }
     linger()
     // The mail taken while lingering may have ended sessions.
-    let running = entries.filter { !$0.isWaiting }
+    let running = entries.filter { !$0.isWaiting && $0.pace.pipeline == .streamed }
     guard !running.isEmpty else { return }
     let start = clock.now
-    for index in entries.indices where !entries[index].isWaiting {
-      entries[index].pace.stepBegins(at: time)
+    for entry in running {
+      if let index = index(of: entry.id) { entries[index].pace.stepBegins(at: time) }
     }
     do throws(ForwardFailure) {
       let members = running.map { SharedStep.Member($0.target, tenant: $0.tenant) }
@@ -368,7 +365,7 @@ final class VerifierCore {
   /// is silent or gone costs nothing.
   private func linger() {
     guard entries.count == 1, let entry = entries.first, !entry.target.isPrefilling,
-      entry.target.pendingCount == 0
+      entry.target.pendingCount == 0, entry.pace.pipeline == .streamed
     else { return }
     let now = time
     let isExpected = entry.links.contains { link in
