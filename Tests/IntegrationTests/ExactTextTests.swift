@@ -78,7 +78,9 @@ extension IntegrationTests {
       let cluster = try await RunningCluster(specType: "none")
       let drafter = try await cluster.startDrafter(specType: "draft", model: draft.path)
       let totals = try await check(cluster)
-      #expect(totals.accepted > 0, "of \(totals.drafted) drafts")
+      // A draft model as slow as its target may see at once that it is of no help, and says so.
+      #expect(
+        totals.accepted > 0 || drafter.log.contains("resting"), "of \(totals.drafted) drafts")
       #expect(drafter.isRunning)
     }
 

@@ -49,8 +49,8 @@ final class DrafterCore {
     var hasWork = false
   }
 
-  private static let refusalMax = 20
-  private static let retryDelay = Duration.milliseconds(100)
+  private static let refusalMax = 100
+  private static let retryDelay = Duration.milliseconds(20)
   /// Nodes below the truth that training-free sources send.
   private static let sourceNodeMax = 24
   private let engine: InferenceEngine?
@@ -180,8 +180,10 @@ final class DrafterCore {
       startDrafting(index)
     case .refused(let refusal):
       entries[index].refusalCount += 1
-      // The router's word to the verifier may still be on its way.
-      if refusal.code.isRetryable, entries[index].refusalCount < Self.refusalMax {
+      // The router's word to the verifier may still be on its way, the session itself included: it
+      // takes another connection than this.
+      let mayChange = refusal.code.isRetryable || refusal.code == .unknownSession
+      if mayChange, entries[index].refusalCount < Self.refusalMax {
         entries[index].attachAt = clock.now + Self.retryDelay
         return
       }
