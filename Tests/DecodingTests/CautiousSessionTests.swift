@@ -115,7 +115,7 @@ import Testing
       let row = (0..<12).map { _ in random.unit() * 6 }
       let recent: [TokenID] = [1, 5, 5]
       var chooser = try TokenChooser(parameters: parameters, vocabularyCount: 12)
-      let law = chooser.law(logits: row.span, recent: recent.span)
+      let law = chooser.distribution(logits: row.span, recent: recent.span)
       var counts = [Int](repeating: 0, count: 12)
       let trials = 3000
       for position in 0..<trials {
@@ -125,8 +125,7 @@ import Testing
       }
       #expect(abs(law.probabilities.reduce(0, +) - 1) < 1e-12)
       for token in 0..<12 {
-        let logProbability = law.logProbability(of: TokenID(UInt32(token)))
-        let expected = exp(logProbability) * Double(trials)
+        let expected = law.probability(of: TokenID(UInt32(token))) * Double(trials)
         // Six standard deviations; what is cut off never comes.
         #expect(
           abs(Double(counts[token]) - expected) <= 6 * expected.squareRoot() + 1e-9,

@@ -91,7 +91,7 @@ package struct SharedStep {
     for (index, share) in zip(reading, shares) where share > 0 {
       let member = members[index]
       let part = sources.use(member.tenant) { sources in
-        member.target.prefillPart(limit: share, teaches: sources.recycling != nil)
+        member.target.prefillPart(limit: share, teaches: sources.observesRows)
       }
       parts.append(part)
       works.append((index, .prefill))

@@ -83,8 +83,3 @@ struct SessionPace {
     pipeline == .streamed ? costs : VerifyCosts(relative: [])
   }
 }
-
-extension VerifierSession {
-  /// Received nodes that were right or may be.
-  var liveReceptionCount: Int { receptionCount(.pending) + receptionCount(.onTruth) }
-}

@@ -144,19 +144,19 @@ package struct CautiousSession: Sendable {
   }
 
   /// The law does not depend on the noise, so any chooser will do.
-  private mutating func law(_ logits: Span<Float>, trial: Int?) -> TokenLaw {
+  private mutating func law(_ logits: Span<Float>, trial: Int?) -> TokenDistribution {
     let recent = truth.suffix(choosers[0].historyLength) + (trial.map { trials[$0].tokens } ?? [])
     let context = Array(recent)
-    return choosers[0].law(logits: logits, recent: context.span)
+    return choosers[0].distribution(logits: logits, recent: context.span)
   }
 
-  private mutating func extend(_ trial: Int, law: TokenLaw, logits: Span<Float>) {
+  private mutating func extend(_ trial: Int, law: TokenDistribution, logits: Span<Float>) {
     let context = Array(truth.suffix(choosers[trial].historyLength)) + trials[trial].tokens
     let token = choosers[trial].choose(
       logits: logits, top: Span(), recent: context.span,
       position: truth.count + trials[trial].tokens.count)
     trials[trial].tokens.append(token)
-    trials[trial].logProbability += law.logProbability(of: token)
+    trials[trial].logProbability += ExactMath.log(law.probability(of: token))
   }
 
   private func isComplete(_ trial: Trial) -> Bool {

@@ -71,63 +71,6 @@ package struct TokenChooser: Sendable {
     return token
   }
 
-  /// The law that ``choose(logits:top:recent:position:)`` samples from. Mirostat is not heeded.
-  ///
-  /// - Shape: `logits`: `[vocabulary]`.
-  /// - Parameters:
-  ///   - logits: the target's row, before any processing.
-  ///   - recent: the context, oldest token first; only the last ``historyLength`` are read.
-  /// - Returns: the tokens that are left and their probabilities; token 0 where none has a logit.
-  /// - Complexity: O(vocabulary) with top-k, O(vocabulary · log vocabulary) without.
-  package mutating func law(logits: Span<Float>, recent: Span<TokenID>) -> TokenLaw {
-    precondition(
-      logits.count == vocabularyCount, "\(logits.count) logits of \(vocabularyCount)")
-    guard parameters.adjustsLogits else { return adjustedLaw(logits) }
-    var row: [Float] = []
-    swap(&row, &adjusted)
-    adjust(logits, recent: recent, into: &row)
-    let law = adjustedLaw(row.span)
-    swap(&row, &adjusted)
-    return law
-  }
-
-  private mutating func adjustedLaw(_ logits: Span<Float>) -> TokenLaw {
-    let largest = argmax(logits)
-    guard parameters.temperature > 0, largest.logit > -.infinity else {
-      return TokenLaw(tokens: [largest.token], shares: [1])
-    }
-    sorted.removeAll(keepingCapacity: true)
-    if keptCount > 0 {
-      selectLargest(logits)
-    } else {
-      for index in logits.indices where logits[index] > -.infinity {
-        sorted.append(
-          TokenLogit(token: TokenID(UInt32(truncatingIfNeeded: index)), logit: logits[index]))
-      }
-      sorted.sort { $0.logit > $1.logit || ($0.logit == $1.logit && $0.token < $1.token) }
-    }
-    var search = PerturbedMaximum(
-      noise: noise, position: 0, inverseTemperature: inverseTemperature)
-    search.truncate(maximum: largest.logit, minimumShare: 0)
-    // Sums in the same order as those of the choice.
-    let total =
-      keptCount > 0 ? sorted.reduce(0) { $0 + search.share($1.logit) } : search.mass(logits)
-    let limit = parameters.topP < 1 ? total * Double(parameters.topP) : .infinity
-    var tokens: [TokenID] = []
-    var shares: [Double] = []
-    var mass = 0.0
-    for entry in sorted {
-      let share = search.share(entry.logit)
-      if share >= Double(parameters.minP) {
-        tokens.append(entry.token)
-        shares.append(share)
-      }
-      mass += share
-      if mass >= limit { break }
-    }
-    return TokenLaw(tokens: tokens, shares: shares)
-  }
-
   private mutating func chooseAdjusted(
     logits: Span<Float>, top: Span<TokenLogit>, position: Int
   ) -> TokenID {

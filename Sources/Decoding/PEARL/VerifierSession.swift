@@ -126,6 +126,9 @@ package struct VerifierSession: Sendable {
     receptionCounts[reception.rawValue]
   }
 
+  /// Received nodes that were right or may be.
+  package var liveReceptionCount: Int { receptionCount(.pending) + receptionCount(.onTruth) }
+
   /// Takes drafts in.
   ///
   /// - Parameters:

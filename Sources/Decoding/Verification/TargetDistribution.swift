@@ -2,7 +2,7 @@ package import InferenceTypes
 
 extension TokenChooser {
   /// The law that ``choose(logits:top:recent:position:)`` draws from: the same steps up to the
-  /// noise, with the same survivors.
+  /// noise, with the same survivors. Mirostat is not heeded.
   ///
   /// - Shape: `logits`: `[vocabulary]`, before any processing.
   /// - Parameters:

@@ -360,8 +360,3 @@ extension SimulatedCluster {
       .failed(peer: 0, session: id, isRetryable: isRetryable, message: message), from: node)
   }
 }
-
-extension VerifierSession {
-  /// Received nodes that were right or may be.
-  var liveReceptionCount: Int { receptionCount(.pending) + receptionCount(.onTruth) }
-}

@@ -103,8 +103,6 @@ struct PlannedSlot<Source: PlannedSource>: Sendable {
     source.plan(after: &text, into: &draft)
   }
 
-  mutating func forgetPlan() { draft.removeAll() }
-
   mutating func exchangePlan(_ other: inout PlannedDraft) { swap(&draft, &other) }
 
   func propose(after path: [TokenID], into candidates: inout [DraftCandidate]) {
