@@ -42,7 +42,7 @@ struct UpCommand: AsyncParsableCommand {
   @Option(
     help: """
       Local drafts of the verifier: none, auto, or any of trigram, recycle, recycle-published, \
-      copy, lookup, ngram and suffix, separated by commas.
+      copy, lookup, ngram, suffix and prediction, separated by commas.
       """)
   var specType = "auto"
 
@@ -50,6 +50,8 @@ struct UpCommand: AsyncParsableCommand {
   var pipeline = Pipeline.streamed
 
   @OptionGroup var stores: DraftStoreOptions
+
+  @OptionGroup var allowed: AllowedRulesOptions
 
   @Option(help: "Seconds to wait until all three are ready.")
   var startTimeout = 120
@@ -107,6 +109,7 @@ struct UpCommand: AsyncParsableCommand {
       "verifier",
       ["verifier", "-m", model, "--router", words[3], "--threads", "\(threads)"]
         + ["--spec-type", specType, "--pipeline", pipeline.rawValue]
+        + ["--allow-verify-rules", allowed.allowVerifyRules]
         + (kvMemory.map { ["--kv-memory", $0] } ?? [])
         + placement(0) + storeArguments(forDrafter: false) + common)
     let drafterMethods = draftModel == nil ? "trigram,recycle" : "draft"

@@ -185,7 +185,7 @@ extension HTTPField.Name {
   static let requestID = named("x-request-id")
   static let retryAfterMilliseconds = named("retry-after-ms")
 
-  private static func named(_ name: String) -> HTTPField.Name {
+  static func named(_ name: String) -> HTTPField.Name {
     guard let name = HTTPField.Name(name) else { preconditionFailure("bad header name \(name)") }
     return name
   }

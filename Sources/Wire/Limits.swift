@@ -18,8 +18,11 @@ package enum Limits {
   package static let topWidthMax = 64
   /// Entries of ``Truth/topTokens``.
   package static let topTokenCountMax = 32_768
-  /// Draft nodes in one message.
+  /// Draft nodes in one message, and laws that they were drawn from.
   package static let nodeCountMax = 256
+  /// Tokens of a law.
+  package static let lawEntryCountMax = 64
+  package static let predictionCountMax = 16_384
 
   package static let slotCountMax = 4096
   package static let draftMethodCountMax = 16

@@ -38,6 +38,7 @@ enum Samples {
     register.draftDuration = Limits.durationMax
     register.relativeVerifyCosts = (0..<Limits.verifyCostCountMax).map { 1 + Float($0) / 8 }
     register.verifyDuration = .nanoseconds(1)
+    register.verifyRules = Set(VerifyRule.allCases)
     return register
   }
 
@@ -65,6 +66,14 @@ enum Samples {
     open.draftOrigins = [.trigram, .remote]
     open.tenant = TenantID(bytes: (1...16).map { $0 })
     open.pipeline = .vanilla
+    open.rule = VerifyRuleParameters(.deferred)
+    open.rule.typicalProbability = 0
+    open.rule.typicalEntropy = 1 - 0x1p-53
+    open.rule.relaxedCandidates = Limits.vocabularyCountMax
+    open.rule.relaxedMargin = 1
+    open.rule.deferredEntropy = .greatestFiniteMagnitude
+    open.rule.deferredWindow = Limits.nodeCountMax
+    open.prediction = tokens(3, 90)
     return open
   }
 
@@ -100,6 +109,22 @@ enum Samples {
       ])
   }
 
+  /// A tree of draws.
+  static var drawn: Nodes {
+    var nodes = Nodes(
+      anchor: 0,
+      nodes: [
+        DraftNode(id: NodeID(rawValue: 9), parent: .none, token: 4, score: 0),
+        DraftNode(id: NodeID(rawValue: 10), parent: .none, token: 4, score: -1),
+        DraftNode(id: NodeID(rawValue: 11), parent: NodeID(rawValue: 9), token: 7, score: -2),
+      ])
+    nodes.laws = [
+      PlaceLaw(parent: .none, tokens: [0, 4, TokenID(.max)], weights: [1, .max, 300]),
+      PlaceLaw(parent: NodeID(rawValue: 9), tokens: [7], weights: [.max]),
+    ]
+    return nodes
+  }
+
   static var truth: Truth {
     var truth = Truth(
       from: 17, tokens: tokens(3), nodeIDs: [.none, NodeID(rawValue: .max), NodeID(rawValue: 3)])
@@ -124,11 +149,13 @@ enum Samples {
     heartbeat.roundTrip = Limits.durationMax
     var draftless = OpenSession(prompt: [0], sampling: SamplingParameters())
     draftless.draftOrigins = []
+    draftless.rule.rule = .kSequential
     var attach = AttachAcceptance(sampling: sampling, promptLength: 1, truthLength: 0)
     attach.tenant = .unnamed
     attach.pipeline = .lockstep
     attach.relativeVerifyCosts = [1, 1.5]
     attach.verifyDuration = .milliseconds(6)
+    attach.rule = .traversal
     let ending = SessionEnding(finishReason: .cancelled, statistics: statistics)
     return [
       .register(register), .register(fullRegister),
@@ -159,7 +186,7 @@ enum Samples {
       .attachDraft(
         AttachDraft(drafterName: "d", drafterEpoch: epoch, truthLength: 0, truthHash: 0)),
       .attachReply(.accepted(attach)), .attachReply(.refused(refusal)),
-      .nodes(nodes), .nodes(Nodes(anchor: 3, nodes: [])), .truth(truth),
+      .nodes(nodes), .nodes(Nodes(anchor: 3, nodes: [])), .nodes(drawn), .truth(truth),
       .truth(Truth(from: 0, tokens: tokens(4))),
     ]
   }
@@ -168,6 +195,8 @@ enum Samples {
   static var largest: [WireMessage] {
     var open = OpenSession(prompt: tokens(Limits.contextLengthMax - 1), sampling: sampling)
     open.decided = tokens(1)
+    open.rule = openSession.rule
+    open.prediction = tokens(Limits.predictionCountMax)
     open.sampling.logitBias = (0..<UInt32(Limits.logitBiasCountMax)).map {
       LogitBias(token: TokenID(UInt32.max - 5000 + $0), bias: 1)
     }
@@ -187,8 +216,14 @@ enum Samples {
         id: NodeID(rawValue: UInt32(index) << 24 | 1), parent: .none, token: TokenID(.max),
         score: -Float(index % 256) / 16)
     }
+    var drawn = Nodes(anchor: 0, nodes: nodes.filter { $0.id.rawValue > 1 })
+    drawn.laws = nodes.map { node in
+      PlaceLaw(
+        parent: node.id, tokens: tokens(Limits.lawEntryCountMax).reversed(),
+        weights: [UInt16](repeating: .max, count: Limits.lawEntryCountMax))
+    }
     return [
-      .openSession(open), .truth(truth), .truth(rows), .sessionFailed(refusal),
+      .nodes(drawn), .openSession(open), .truth(truth), .truth(rows), .sessionFailed(refusal),
       .sessionTokens(SessionTokens(firstIndex: 0, tokens: tokens(Limits.contextLengthMax))),
       .nodes(Nodes(anchor: 0, nodes: nodes.filter { $0.id.rawValue > 1 })),
     ]

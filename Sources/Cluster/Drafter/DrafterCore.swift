@@ -33,6 +33,7 @@ final class DrafterCore {
   private enum Drafting {
     case model(LocalDrafter)
     case sources(DrafterSession)
+    case draws(DrawDrafting)
   }
 
   private struct Entry {
@@ -222,6 +223,7 @@ final class DrafterCore {
       _ = machine.receive(update)
       entries[index].drafting = .sources(machine)
       entries[index].hasWork = true
+    case .draws: entries[index].hasWork = true
     case nil: startDrafting(index)
     }
   }
@@ -247,12 +249,15 @@ final class DrafterCore {
       !entries[index].truth.isEmpty, entries[index].truth.count >= acceptance.promptLength
     else { return }
     var configuration = DrafterSession.Configuration(
-      truth: entries[index].truth, sampling: acceptance.sampling,
+      truth: entries[index].truth, sampling: acceptance.rule.guessed(acceptance.sampling),
       contextLength: engine?.contextLength ?? identity.contextLength,
       vocabularyCount: identity.vocabularyCount)
     configuration.stopTokens = stopTokens
     do {
-      if let engine {
+      if let engine, acceptance.rule.drawsDrafts(acceptance.sampling) {
+        entries[index].drafting = .draws(
+          try DrawDrafting(acceptance, stopTokens: stopTokens, engine: engine))
+      } else if let engine {
         entries[index].drafting = .model(
           try LocalDrafter(
             configuration, stopTokens: stopTokens, window: 1, engine: engine))
@@ -351,6 +356,15 @@ final class DrafterCore {
         entries[index].drafting = .sources(machine)
         entries[index].hasWork = false
         send(update, index: index, evenEmpty: entries[index].acceptance?.pipeline != .streamed)
+      case .draws(var drawing):
+        let (id, endpoint) = (entries[index].id, entries[index].endpoint)
+        let nodes = try drawing.draft(below: entries[index].truth) {
+          mailbox.contains { $0.voidsDraws(of: id, endpoint: endpoint) }
+        }
+        entries[index].drafting = .draws(drawing)
+        entries[index].hasWork = false
+        guard let nodes else { return }
+        outlets.sendToVerifier(endpoint, Envelope(session: id, message: .nodes(nodes)))
       case nil: entries[index].hasWork = false
       }
     } catch {

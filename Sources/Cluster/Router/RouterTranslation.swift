@@ -16,6 +16,7 @@ extension WorkerRegistration {
       vocabularyCount: register.vocabularyCount, contextLength: register.contextLength,
       slotCount: register.slotCount)
     endpoint = register.dataEndpoint
+    verifyRules = register.verifyRules
   }
 }
 
@@ -28,6 +29,8 @@ extension RoutedEnding {
     totals.verifyStepCount = ending.statistics.verifyStepCount
     totals.draftTokenCount = ending.statistics.drafted.total
     totals.acceptedTokenCount = ending.statistics.accepted.total
+    totals.predictionTokenCount = ending.statistics.drafted[.prediction]
+    totals.acceptedPredictionTokenCount = ending.statistics.accepted[.prediction]
     self.init(reason: ending.finishReason, totals: totals)
   }
 }
@@ -56,6 +59,8 @@ extension OpenSession {
     endTokens = request.endTokens
     ignoresEnd = request.ignoresEnd
     tenant = request.tenant
+    rule = request.rule
+    prediction = request.prediction
   }
 }
 
@@ -68,6 +73,7 @@ extension ServiceError {
       case .overloaded(let queueLimit): .overloaded(queueLimit: queueLimit)
       case .workerLost(let name): .workerLost(name)
       case .workerFailed(let message): .workerFailed(message)
+      case .refused(let message): .refused(message)
       }
   }
 }
@@ -84,5 +90,7 @@ extension GenerationSummary {
     verifyStepCount = totals.verifyStepCount
     draftTokenCount = totals.draftTokenCount
     acceptedTokenCount = totals.acceptedTokenCount
+    predictionTokenCount = totals.predictionTokenCount
+    acceptedPredictionTokenCount = totals.acceptedPredictionTokenCount
   }
 }

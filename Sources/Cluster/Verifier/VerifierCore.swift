@@ -41,6 +41,8 @@ final class VerifierCore {
     var links: [Link] = []
     var nextLink = 0
     var pace: SessionPace
+    /// Where drafts are judged by another rule than equality under shared noise.
+    var rules: RuledSession?
     /// Gave its memory to older sessions and goes on when one of them has ended.
     var isWaiting = false
   }
@@ -51,6 +53,7 @@ final class VerifierCore {
   private let nodeLimit: Int
   private let slotCount: Int
   private let pipeline: Pipeline
+  private let verifyRules: Set<VerifyRule>
   private let traffic: DraftTraffic
   private let start = ContinuousClock().now
   private let tokenizerFingerprint: Fingerprint
@@ -81,6 +84,7 @@ final class VerifierCore {
     nodeLimit = configuration.nodeLimit
     slotCount = configuration.slotCount
     pipeline = configuration.pipeline
+    verifyRules = configuration.verifyRules.union([.gumbelMatch])
     self.traffic = traffic
     tokenizerFingerprint = configuration.identity.tokenizerFingerprint
     vocabularyCount = engine.model.shape.vocabularyCount
@@ -146,6 +150,11 @@ final class VerifierCore {
       fail(id, .tooManySessions, "all \(slotCount) sessions of this verifier are in use")
       return
     }
+    guard verifyRules.contains(message.rule.rule) else {
+      return fail(
+        id, .ruleNotAllowed,
+        "the verify rule \(message.rule.rule.rawValue) is not allowed by this verifier")
+    }
     var configuration = VerifierSession.Configuration(
       prompt: message.prompt, sampling: message.sampling, contextLength: engine.contextLength,
       vocabularyCount: vocabularyCount)
@@ -153,13 +162,21 @@ final class VerifierCore {
     configuration.tokenLimit = message.tokenLimit
     configuration.stopTokens = message.endTokens
     configuration.ignoresEndOfSequence = message.ignoresEnd
+    configuration.prediction = message.prediction
     do {
+      configuration.rule = try RuleChoice(
+        message.rule, sampling: message.sampling, vocabularyCount: vocabularyCount)
+      let rules = RuledSession(
+        configuration.rule, sampling: message.sampling, vocabularyCount: vocabularyCount,
+        nodeLimit: nodeLimit)
       let target = try TargetSession(configuration, engine: engine, sharesPrefixes: true)
+      // Draws are for one root: only taking turns leaves time for them.
+      let pipeline = rules?.drawsDrafts == true ? .vanilla : message.pipeline ?? pipeline
       entries.append(
         Entry(
           id: id, target: target, sampling: message.sampling,
           allowedOrigins: message.draftOrigins, tenant: message.tenant,
-          pace: SessionPace(message.pipeline ?? pipeline, step: costs.single)))
+          pace: SessionPace(pipeline, step: costs.single), rules: rules))
       traffic.begin(id)
       activeCount.store(entries.count)
       if target.isFinished { finish(entries.count - 1) }
@@ -167,6 +184,8 @@ final class VerifierCore {
       let code: RefusalCode
       if case .promptTooLong = error { code = .promptTooLong } else { code = .invalidMessage }
       fail(id, code, "\(error)")
+    } catch let error as VerificationError {
+      fail(id, .invalidMessage, "\(error)")
     } catch {
       fail(id, .internal, "\(error)")
     }
@@ -226,6 +245,7 @@ final class VerifierCore {
       truthLength: start)
     acceptance.tenant = entries[index].tenant
     acceptance.pipeline = entries[index].pace.pipeline
+    acceptance.rule = entries[index].rules?.choice.rule ?? .gumbelMatch
     acceptance.relativeVerifyCosts = Array(
       costs.costs.relative.prefix(Limits.verifyCostCountMax))
     acceptance.verifyDuration = costs.single
@@ -251,6 +271,9 @@ final class VerifierCore {
       let link = entries[index].links.firstIndex(where: { $0.peer == peer }),
       entries[index].allowedOrigins.contains(.remote)
     else { return }
+    if let rules = entries[index].rules, rules.drawsDrafts, !message.laws.isEmpty {
+      return receiveDraws(peer, index, message, rules)
+    }
     let before = entries[index].target.machine.liveReceptionCount
     // On the wire the anchor is the token continued, here the place guessed.
     entries[index].target.receive(
@@ -260,6 +283,20 @@ final class VerifierCore {
         liveCount: entries[index].target.machine.liveReceptionCount - before, at: arrival - start)
     }
     entries[index].pace.received(at: time)
+  }
+
+  private func receiveDraws(
+    _ peer: PeerID, _ index: Int, _ message: Nodes, _ rules: RuledSession
+  ) {
+    do throws(VerificationError) {
+      guard try rules.receive(message, target: entries[index].target) else { return }
+      entries[index].pace.received(at: time)
+    } catch {
+      logger.warning(
+        "drafts that cannot be judged",
+        metadata: ["session.id": "\(entries[index].id)", "reason": "\(error)"])
+      unlink(peer, from: index)
+    }
   }
 
   private func unlink(_ peer: PeerID, from index: Int) {
@@ -277,12 +314,14 @@ final class VerifierCore {
   /// One forward pass for all sessions that run, and one for each session that works in rounds with
   /// its drafter and may go on.
   private func advance() {
-    for id in entries.filter({ $0.pace.pipeline != .streamed }).map(\.id) {
+    for id in entries.filter({ $0.pace.pipeline != .streamed || $0.rules != nil }).map(\.id) {
       if let index = index(of: id) { advanceRound(index) }
     }
     linger()
     // The mail taken while lingering may have ended sessions.
-    let running = entries.filter { !$0.isWaiting && $0.pace.pipeline == .streamed }
+    let running = entries.filter {
+      !$0.isWaiting && $0.pace.pipeline == .streamed && $0.rules == nil
+    }
     guard !running.isEmpty else { return }
     let start = clock.now
     for entry in running {
@@ -317,9 +356,14 @@ final class VerifierCore {
       entries[index].pace.stepBegins(at: time)
       let entry = entries[index]
       let limit = entry.pace.limit(nodeLimit, pendingCount: entry.target.pendingCount)
+      let stepCosts = entry.pace.costs(costs.costs)
       let outcome = try sources.use(entry.tenant) { sources throws(EngineError) in
-        try entry.target.step(
-          engine: engine, sources: &sources, costs: entry.pace.costs(costs.costs), limit: limit)
+        guard let rules = entry.rules else {
+          return try entry.target.step(
+            engine: engine, sources: &sources, costs: stepCosts, limit: limit)
+        }
+        return try rules.step(
+          entry.target, engine: engine, sources: &sources, costs: stepCosts, limit: limit)
       }
       publish(outcome, index: index, duration: clock.now - start)
     } catch {

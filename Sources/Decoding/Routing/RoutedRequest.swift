@@ -12,6 +12,10 @@ package struct RoutedRequest: Sendable, Equatable {
   package var ignoresEnd = false
   /// Whose text this is; `nil` where it is not told.
   package var tenant: TenantID?
+  /// How drafts are judged.
+  package var rule = VerifyRuleParameters()
+  /// A text that the answer is expected to be like; empty means none.
+  package var prediction: [TokenID] = []
 
   package init(prompt: [TokenID], sampling: SamplingParameters, tokenLimit: Int) {
     self.prompt = prompt
@@ -38,6 +42,9 @@ package struct RoutedTotals: Sendable, Equatable {
   package var draftTokenCount = 0
   /// Verified draft tokens that were right.
   package var acceptedTokenCount = 0
+  /// Of the verified draft tokens those that came from the prediction, and of the right ones.
+  package var predictionTokenCount = 0
+  package var acceptedPredictionTokenCount = 0
 
   package init() {}
 
@@ -48,6 +55,8 @@ package struct RoutedTotals: Sendable, Equatable {
     total.verifyStepCount += part.verifyStepCount
     total.draftTokenCount += part.draftTokenCount
     total.acceptedTokenCount += part.acceptedTokenCount
+    total.predictionTokenCount += part.predictionTokenCount
+    total.acceptedPredictionTokenCount += part.acceptedPredictionTokenCount
   }
 }
 
@@ -72,4 +81,6 @@ package enum RouteFailure: Error, Sendable, Equatable {
   case workerLost(String)
   /// What the worker said.
   case workerFailed(String)
+  /// The request asks for what no verifier here does.
+  case refused(String)
 }

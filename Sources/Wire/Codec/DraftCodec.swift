@@ -93,6 +93,7 @@ extension AttachAcceptance: @unsafe WireBody {
     unsafe raw.verify_costs = scratch.bytes(
       PackedWords.bytes(relativeVerifyCosts.map(\.bitPattern)))
     unsafe raw.verify_ns = UInt64(verifyDuration.clampedNanoseconds)
+    unsafe raw.rule = rule.raw
     return unsafe raw
   }
 
@@ -106,6 +107,7 @@ extension AttachAcceptance: @unsafe WireBody {
       Reading.bytes(raw.verify_costs), "AttachReply.verify_costs")
     relativeVerifyCosts = costs.map(Float.init(bitPattern:))
     verifyDuration = unsafe Duration(clampingNanoseconds: raw.verify_ns)
+    rule = unsafe try VerifyRule.read(raw.rule, "AttachReply.rule") ?? .gumbelMatch
   }
 }
 

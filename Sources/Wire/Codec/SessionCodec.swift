@@ -11,6 +11,8 @@ extension OpenSession: @unsafe WireBody {
       try Check.range(tokenLimit, 0...Limits.contextLengthMax, "OpenSession.token_limit")
     }
     try Check.range(endTokens.count, 0...Limits.endTokenCountMax, "OpenSession.end_tokens")
+    try rule.validate()
+    try Check.range(prediction.count, 0...Limits.predictionCountMax, "OpenSession.prediction")
   }
 
   func raw(in scratch: inout FrameScratch) -> Slipstream__V1__OpenSession {
@@ -30,6 +32,12 @@ extension OpenSession: @unsafe WireBody {
     unsafe raw.draft_origins = draftOrigins.reduce(0) { $0 | 1 << UInt32($1.rawValue) }
     unsafe raw.tenant = scratch.bytes(tenant?.bytes ?? [])
     unsafe raw.pipeline = pipeline?.raw ?? SLIPSTREAM__V1__PIPELINE__PIPELINE_UNSPECIFIED
+    if rule != VerifyRuleParameters() {
+      let part = unsafe rule.raw(in: &scratch)
+      unsafe raw.verify_rule = scratch.place(part)
+    }
+    unsafe raw.n_prediction = prediction.count
+    unsafe raw.prediction = scratch.words(prediction)
     return unsafe raw
   }
 
@@ -56,6 +64,11 @@ extension OpenSession: @unsafe WireBody {
     }
     tenant = unsafe try Reading.tenant(raw.tenant, "OpenSession.tenant")
     pipeline = unsafe try Pipeline.read(raw.pipeline, "OpenSession.pipeline")
+    if unsafe raw.verify_rule != nil {
+      rule = unsafe try VerifyRuleParameters.read(raw.verify_rule, "OpenSession.verify_rule")
+    }
+    prediction = unsafe Reading.words(
+      raw.prediction, raw.n_prediction, as: TokenID.init(rawValue:))
   }
 }
 

@@ -19,6 +19,11 @@ package struct OpenSession: Sendable, Equatable {
   package var tenant: TenantID?
   /// How drafting and verifying share the time; `nil` leaves it to the verifier.
   package var pipeline: Pipeline?
+  /// How drafts are judged.
+  package var rule = VerifyRuleParameters()
+  /// A text that the answer is expected to be like, ``Limits/predictionCountMax`` tokens at most;
+  /// empty means none.
+  package var prediction: [TokenID] = []
 
   package init(prompt: [TokenID], sampling: SamplingParameters) {
     self.prompt = prompt

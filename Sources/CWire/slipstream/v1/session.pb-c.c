@@ -277,7 +277,7 @@ void   slipstream__v1__cancel_session__free_unpacked
   assert(message->base.descriptor == &slipstream__v1__cancel_session__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
-static const ProtobufCFieldDescriptor slipstream__v1__open_session__field_descriptors[10] =
+static const ProtobufCFieldDescriptor slipstream__v1__open_session__field_descriptors[12] =
 {
   {
     "prompt",
@@ -399,6 +399,30 @@ static const ProtobufCFieldDescriptor slipstream__v1__open_session__field_descri
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "verify_rule",
+    40,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__OpenSession, verify_rule),
+    &slipstream__v1__verify_rule__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "prediction",
+    41,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Slipstream__V1__OpenSession, n_prediction),
+    offsetof(Slipstream__V1__OpenSession, prediction),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned slipstream__v1__open_session__field_indices_by_name[] = {
   1,   /* field[1] = decided */
@@ -407,16 +431,19 @@ static const unsigned slipstream__v1__open_session__field_indices_by_name[] = {
   6,   /* field[6] = ignores_end */
   3,   /* field[3] = limits_tokens */
   9,   /* field[9] = pipeline */
+  11,   /* field[11] = prediction */
   0,   /* field[0] = prompt */
   2,   /* field[2] = sampling */
   8,   /* field[8] = tenant */
   4,   /* field[4] = token_limit */
+  10,   /* field[10] = verify_rule */
 };
-static const ProtobufCIntRange slipstream__v1__open_session__number_ranges[2 + 1] =
+static const ProtobufCIntRange slipstream__v1__open_session__number_ranges[3 + 1] =
 {
   { 1, 0 },
   { 20, 9 },
-  { 0, 10 }
+  { 40, 10 },
+  { 0, 12 }
 };
 const ProtobufCMessageDescriptor slipstream__v1__open_session__descriptor =
 {
@@ -426,10 +453,10 @@ const ProtobufCMessageDescriptor slipstream__v1__open_session__descriptor =
   "Slipstream__V1__OpenSession",
   "slipstream.v1",
   sizeof(Slipstream__V1__OpenSession),
-  10,
+  12,
   slipstream__v1__open_session__field_descriptors,
   slipstream__v1__open_session__field_indices_by_name,
-  2,  slipstream__v1__open_session__number_ranges,
+  3,  slipstream__v1__open_session__number_ranges,
   (ProtobufCMessageInit) slipstream__v1__open_session__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
