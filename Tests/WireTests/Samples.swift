@@ -217,7 +217,7 @@ enum Samples {
         score: -Float(index % 256) / 16)
     }
     var drawn = Nodes(anchor: 0, nodes: nodes.filter { $0.id.rawValue > 1 })
-    drawn.laws = nodes.map { node in
+    drawn.laws = drawn.nodes.map { node in
       PlaceLaw(
         parent: node.id, tokens: tokens(Limits.lawEntryCountMax).reversed(),
         weights: [UInt16](repeating: .max, count: Limits.lawEntryCountMax))
