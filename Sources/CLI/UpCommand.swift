@@ -45,6 +45,7 @@ struct UpCommand: AsyncParsableCommand {
       """)
   var specType = "auto"
 
+  @OptionGroup var weights: WeightCacheOptions
   @OptionGroup var stores: DraftStoreOptions
 
   @Option(help: "Seconds to wait until all three are ready.")
@@ -103,12 +104,12 @@ struct UpCommand: AsyncParsableCommand {
       "verifier",
       ["verifier", "-m", model, "--router", words[3], "--threads", "\(threads)"]
         + ["--spec-type", specType] + (kvMemory.map { ["--kv-memory", $0] } ?? [])
-        + placement(0) + storeArguments(forDrafter: false) + common)
+        + weights.arguments + placement(0) + storeArguments(forDrafter: false) + common)
     let drafterMethods = draftModel == nil ? "trigram,recycle" : "draft"
     let drafter = try children.start(
       "drafter",
       ["drafter", "-m", draftModel ?? model, "--router", words[3], "--spec-type", drafterMethods]
-        + placement(1) + storeArguments(forDrafter: true) + common)
+        + weights.arguments + placement(1) + storeArguments(forDrafter: true) + common)
     _ = try await verifier.line(timeout: timeout)
     _ = try await drafter.line(timeout: timeout)
     return words[1]
