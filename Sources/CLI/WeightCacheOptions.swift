@@ -5,7 +5,7 @@ import Foundation
 /// Whether weights are shared with other processes of this host.
 ///
 /// Nothing is kept unless the user says so: the file takes as much disk as the model, and a single
-/// process streams faster through the large pages of its own memory.
+/// process gains only a faster start.
 struct WeightCacheOptions: ParsableArguments {
   @Option(
     help: """
