@@ -69,7 +69,9 @@ struct ModelOptions: ParsableArguments {
     help: "Keys of the KV cache: f32, f16, i16 or q8_0; i16 unless told (f32 with openblas).")
   var cacheTypeKeys: CacheType?
 
-  @Option(name: [.customLong("cache-type-v")], help: "Values of the KV cache: f32, f16, i16 or q8_0; likewise.")
+  @Option(
+    name: [.customLong("cache-type-v")],
+    help: "Values of the KV cache: f32, f16, i16 or q8_0; likewise.")
   var cacheTypeValues: CacheType?
 
   /// What the KV cache of a model on this backend holds.

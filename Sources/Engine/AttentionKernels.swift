@@ -122,8 +122,9 @@ struct AttentionSetting: Sendable {
     outRowCount = out.count
     unsafe job = ck_attention(
       query: query.base, out: out.base, queries: scratch.queries.base, scores: scratch.scores.base,
-      inverses: scratch.inverses.base, score_stride: 0, origin: 0, head_length: layout.headLength, key_type: layout.types.keys.raw,
-      value_type: layout.types.values.raw, scale: setting.scale, soft_cap: setting.softCap)
+      inverses: scratch.inverses.base, score_stride: 0, origin: 0, head_length: layout.headLength,
+      key_type: layout.types.keys.raw, value_type: layout.types.values.raw, scale: setting.scale,
+      soft_cap: setting.softCap)
   }
 
   /// Adds a query that sees positions `first` ..< `end`; offsets count floats.
