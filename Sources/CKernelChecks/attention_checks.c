@@ -230,6 +230,50 @@ void check_attention_long(context *c) {
   }
 }
 
+/// A row of one sort: all equal to the largest, which fills every sum of integers; magnitudes from
+/// the smallest to the largest floats; zeros; magnitudes that are rounded to zero.
+static void fill_extreme(context *c, float *row, size_t count, size_t kind) {
+  float sign = random_below(c, 2) ? 1.0f : -1.0f;
+  for (size_t i = 0; i < count; i++) {
+    switch (kind) {
+      case 0: row[i] = 3.0f * sign; break;
+      case 1: row[i] = ldexpf(random_unit(c), (int)random_below(c, 250) - 125); break;
+      case 2: row[i] = random_below(c, 2) ? 0.0f : -0.0f; break;
+      default: row[i] = ldexpf(random_unit(c), -100 - (int)random_below(c, 40));
+    }
+  }
+}
+
+/// Every table does the same with what no model computes.
+void check_attention_extremes(context *c) {
+  static const size_t sizes[] = {8, 63, 64, 65, 128, 256};
+  for (size_t type = 0; type < ck_cache_type_count; type++) {
+    for (size_t h = 0; h < LENGTH(sizes); h++) {
+      for (size_t kinds = 0; kinds < 64; kinds += c->full ? 1 : 5) {
+        setting s = {.length = 1 + random_below(c, 70),
+                     .query_count = 1 + random_below(c, 7),
+                     .head_length = sizes[h],
+                     .key_type = (ck_cache_type)type,
+                     .value_type = (ck_cache_type)type,
+                     .windows = random_below(c, 2)};
+        describe(c, &s, ", extremes");
+        call a = new_call(c, &s);
+        for (size_t i = 0; i < s.length; i++) {
+          float row[ck_head_length_max];
+          fill_extreme(c, row, s.head_length, kinds % 4);
+          c->scalar->store_key(key_block(&a, i), s.key_type, i % 16, row, s.head_length);
+          fill_extreme(c, row, s.head_length, kinds / 4 % 4);
+          c->scalar->store_value(value_block(&a, i), s.value_type, i % 16, row, s.head_length);
+        }
+        for (size_t q = 0; q < s.query_count; q++)
+          fill_extreme(c, (float *)a.job.query + a.queries[q].query, s.head_length, kinds / 16);
+        compare(c, &a);
+        release(c);
+      }
+    }
+  }
+}
+
 /// A NaN or an infinity in the key, value or query of one position.
 static void check_spoiled(context *c, setting s, float value) {
   for (size_t position = 0; position < s.length; position += 1 + s.length / 5) {

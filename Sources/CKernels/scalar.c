@@ -373,9 +373,9 @@ static void attention_weights(const ck_attention *job, size_t query_begin, size_
     float largest = -INFINITY;
     for (size_t i = first; i < end; i++)
       if (scores[i] > largest) largest = scores[i];
-    float lanes[16] = {0}, shift = -(largest * CK_LOG2_E);
+    float lanes[16] = {0};
     for (size_t i = first; i < end; i++) {
-      scores[i] = exponential2_below(fmaf(scores[i], CK_LOG2_E, shift));
+      scores[i] = exponential2_below((scores[i] - largest) * CK_LOG2_E);
       lanes[i % 16] = lanes[i % 16] + scores[i];
     }
     float inverse = 1.0f / tree_sum(lanes);

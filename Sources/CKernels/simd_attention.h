@@ -232,11 +232,11 @@ static void attention_weights(const ck_attention *job, size_t query_begin, size_
       other = lanes_max(lanes_load(scores + i + 16), other);
     }
     if (i < to) best = lanes_max(lanes_load(scores + i), best);
-    lanes shift = lanes_set1(-(lanes_largest(lanes_max(other, best)) * CK_LOG2_E));
+    lanes largest = lanes_set1(lanes_largest(lanes_max(other, best)));
     lanes total = lanes_zero();
     for (i = from; i < to; i += 16) {
-      lanes e = lanes_exp2_below(
-          lanes_fma(lanes_load(scores + i), lanes_set1(CK_LOG2_E), shift));
+      lanes below = lanes_sub(lanes_load(scores + i), largest);
+      lanes e = lanes_exp2_below(lanes_mul(below, lanes_set1(CK_LOG2_E)));
       lanes_store(scores + i, e);
       total = lanes_add(total, e);
     }
