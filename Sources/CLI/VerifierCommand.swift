@@ -67,11 +67,11 @@ struct VerifierCommand: AsyncParsableCommand {
     }
     guard model.cacheTypes(backend: .native) == Backend.native.defaultCacheTypes else {
       throw ValidationError(
-        "--cache-type-k, --cache-type-v: all verifiers of a model keep f16, so that any of them can "
+        "--cache-type-k, --cache-type-v: all verifiers of a model keep i16, so that any of them can "
           + "go on with the text of another")
     }
     let loaded = try ModelLoading.model(
-      source.file, path: model.model, threadCount: model.threads)
+      source.file, path: model.model, threadCount: model.threads, weights: model.weights)
     let identity = try source.identity(
       name: name, role: "verifier", contextLength: try source.contextLength(model.contextLength))
     var configuration = VerifierWorker.Configuration(
