@@ -1,4 +1,5 @@
-/// Which blocks the nodes of a batch attend to; the same for all layers.
+/// Which blocks the nodes of a batch attend to; the same for all layers. Nodes that the batch joins
+/// are counted first: they are attended to and attend to nothing.
 ///
 /// All nodes share the committed full blocks. After these the nodes of the longest chain go on in
 /// the sequence's own blocks; every other branch of the tree has a tail of its own: copies of those
@@ -6,7 +7,7 @@
 struct AttentionPlan: Sendable {
   /// One node of the batch.
   struct Place: BitwiseCopyable, Sendable {
-    /// Its index in the batch, or -1.
+    /// Its index among the nodes, or -1.
     var parent: Int
     /// Logical position.
     var position: Int
@@ -15,9 +16,11 @@ struct AttentionPlan: Sendable {
     var cached: CachePlace
   }
 
-  /// Per node, in batch order.
+  /// Per node, in the order of the cache.
   let places: MemoryView<Place>
-  /// Nodes by tail, each tail's by position.
+  /// The first node of the batch; those before are joined by it.
+  let first: Int
+  /// Nodes of the batch by tail, each tail's by position.
   let order: MemoryView<Int>
   /// The last node of each tail.
   let tips: MemoryView<Int>
@@ -26,9 +29,10 @@ struct AttentionPlan: Sendable {
   /// How many of these are full of committed positions.
   let commonCount: Int
 
-  /// Plans the latest batch of `cache` in the arena's memory.
-  init(_ cache: KVCache, arena: AttentionArena) {
+  /// Plans the latest `count` nodes of `cache` in the arena's memory.
+  init(_ cache: KVCache, count: Int, arena: AttentionArena) {
     let nodes = cache.nodes
+    first = nodes.count - count
     places = arena.places.range(0, nodes.count)
     for index in nodes.indices {
       let node = nodes[index]
@@ -49,10 +53,10 @@ struct AttentionPlan: Sendable {
       if parent >= 0, places[parent].tail < 0 { places[parent].tail = places[index].tail }
     }
     tips = arena.tips.range(0, tailCount)
-    order = arena.order.range(0, nodes.count)
+    order = arena.order.range(0, count)
     var filled = 0
     for tail in 0..<tailCount {
-      for index in nodes.indices where places[index].tail == tail {
+      for index in first..<nodes.count where places[index].tail == tail {
         order[filled] = index
         filled += 1
       }

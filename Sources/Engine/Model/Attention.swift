@@ -9,7 +9,7 @@ extension ForwardPass {
     layer: Int, node: Int, keys: MemoryView<Float>, values: MemoryView<Float>
   ) {
     let layout = store.layout
-    let place = plan.places[node].cached
+    let place = plan.places[plan.first + node].cached
     for head in 0..<layout.headCount {
       kernels.storeKey(
         keys.range(head * layout.headLength, layout.headLength), layout: layout,
@@ -72,7 +72,8 @@ extension ForwardPass {
       let column = (part.head * part.group + query % part.group) * headLength
       let end = plan.places[node].position + 1
       tile.append(
-        queryOffset: node * stride + column, outOffset: node * shape.queryLength + column,
+        queryOffset: (node - plan.first) * stride + column,
+        outOffset: (node - plan.first) * shape.queryLength + column,
         first: shape.firstVisible(from: end - 1, layer: part.layer), end: end)
     }
     let segments = Segments(

@@ -14,6 +14,8 @@ struct ForwardPass: Sendable {
   /// Logical position of each node.
   let positions: MemoryView<Int>
   let logitNodes: MemoryView<Int>
+  /// What is left out.
+  let skipped: SublayerSet
 
   var shape: ModelShape { model.shape }
   var kernels: Kernels { model.kernels }
@@ -28,8 +30,13 @@ struct ForwardPass: Sendable {
       if shape.embeddingScale != 1 { kernels.scale(embedding, by: shape.embeddingScale) }
     }
     for (index, layer) in model.weights.layers.enumerated() {
-      attend(layer, index: index, worker)
-      feedForward(layer, worker)
+      let attends = !skipped.skipsAttention(layer: index)
+      if attends { attend(layer, index: index, worker) }
+      if !skipped.skipsFeedForward(layer: index) {
+        feedForward(layer, hasUpdate: attends, worker)
+      } else if attends {
+        for node in worker.share(of: count) { addAttention(layer, node: node) }
+      }
     }
     computeLogits(worker)
   }
@@ -111,11 +118,16 @@ struct ForwardPass: Sendable {
     kernels.add(update, to: arena.residual.range(node * width, width))
   }
 
-  private func feedForward(_ layer: LayerWeights, _ worker: WorkerContext) {
+  private func addAttention(_ layer: LayerWeights, node: Int) {
+    addUpdate(node: node, bias: layer.attentionOutputBias, norm: layer.postAttentionNorm)
+  }
+
+  /// `hasUpdate` says whether attention has left something to be added first.
+  private func feedForward(_ layer: LayerWeights, hasUpdate: Bool, _ worker: WorkerContext) {
     let width = shape.embeddingLength
     let inner = shape.feedForwardLength
     for node in worker.share(of: count) {
-      addUpdate(node: node, bias: layer.attentionOutputBias, norm: layer.postAttentionNorm)
+      if hasUpdate { addAttention(layer, node: node) }
       let input = arena.normed.range(node * width, width)
       kernels.rmsNorm(
         arena.residual.range(node * width, width), weight: layer.feedForwardNorm,

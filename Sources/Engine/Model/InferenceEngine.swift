@@ -80,7 +80,8 @@ package final class InferenceEngine {
   }
 
   /// Evaluates a batch after the committed positions of `cache`, leaving its keys and values in
-  /// the cache's scratch rows and the wanted logits in ``withLogits(_:)``.
+  /// the cache's scratch rows and the wanted logits in ``withLogits(_:)``. Where it joins the
+  /// batches before, all of them together stay within ``batchLimit``.
   ///
   /// - Throws: ``EngineError`` for a batch that is empty or too large, a token outside the
   ///   vocabulary, a parent that does not stand before its child, a full context, or no free cache
@@ -133,11 +134,20 @@ package final class InferenceEngine {
       batch.logitNodes.allSatisfy({ $0 >= 0 && $0 < count })
     else { throw .batchTooLarge(count: count, limit: Self.batchLimit) }
     let committed = cache.committedCount
+    let joined = batch.joinsScratch ? cache.nodes.count : 0
+    guard joined + count <= Self.batchLimit else {
+      throw .batchTooLarge(count: joined + count, limit: Self.batchLimit)
+    }
     var deepest = 0
     for node in 0..<count {
       let parent = batch.parents[node]
-      guard parent >= -1, parent < node else { throw .invalidParent(node: node, parent: parent) }
-      let position = parent < 0 ? committed : inputs.positions[parent] + 1
+      guard parent >= -1, parent < joined + node else {
+        throw .invalidParent(node: node, parent: parent)
+      }
+      let position =
+        parent < 0
+        ? committed
+        : 1 + (parent < joined ? cache.nodes[parent].position : inputs.positions[parent - joined])
       inputs.positions[node] = position
       deepest = max(deepest, position - committed)
       let token = Int(batch.tokens[node].rawValue)
@@ -149,13 +159,14 @@ package final class InferenceEngine {
     guard committed + deepest < contextLength else {
       throw .contextFull(used: committed, wanted: deepest + 1, capacity: contextLength)
     }
-    try cache.takeScratch(batch.parents)
+    try cache.takeScratch(batch.parents, isJoining: batch.joinsScratch)
     for (row, node) in batch.logitNodes.enumerated() { inputs.logitNodes[row] = node }
     return ForwardPass(
       model: model, arena: arena, rotary: rotary, attention: attention, store: pool.store,
-      plan: AttentionPlan(cache, arena: attention), tokens: inputs.tokens.range(0, count),
+      plan: AttentionPlan(cache, count: count, arena: attention),
+      tokens: inputs.tokens.range(0, count),
       positions: inputs.positions.range(0, count),
-      logitNodes: inputs.logitNodes.range(0, batch.logitNodes.count))
+      logitNodes: inputs.logitNodes.range(0, batch.logitNodes.count), skipped: batch.skipped)
   }
 }
 
