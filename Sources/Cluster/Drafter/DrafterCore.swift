@@ -17,8 +17,8 @@ enum DrafterMail: Sendable {
   case stop
 }
 
-/// The sessions of one drafter, on the thread that drafts. A model drafts chains, training-free
-/// sources draft trees; either way nodes leave as soon as they exist.
+/// The sessions of one drafter, on the thread that drafts. A model drafts trees or chains,
+/// training-free sources draft trees; either way nodes leave as soon as they exist.
 final class DrafterCore {
   /// What the shell does for the core.
   struct Outlets: Sendable {
@@ -51,6 +51,8 @@ final class DrafterCore {
   /// Nodes below the truth that training-free sources send.
   private static let sourceNodeMax = 24
   private let engine: InferenceEngine?
+  /// Passes of the draft model by their size.
+  private let draftCosts: VerifyCosts
   private let methods: DraftMethods
   private let identity: WorkerIdentity
   private let stopTokens: [TokenID]
@@ -66,10 +68,12 @@ final class DrafterCore {
   private var draftDuration = Duration.milliseconds(5)
 
   init(
-    engine: InferenceEngine?, sources: KeptSources, configuration: DrafterWorker.Configuration,
+    engine: InferenceEngine?, draftCosts: VerifyCosts, sources: KeptSources,
+    configuration: DrafterWorker.Configuration,
     mailbox: Mailbox<DrafterMail>, activeCount: ActiveCount, outlets: Outlets, logger: Logger
   ) {
     self.engine = engine
+    self.draftCosts = draftCosts
     methods = configuration.methods
     identity = configuration.identity
     stopTokens = configuration.stopTokens
@@ -243,7 +247,7 @@ final class DrafterCore {
       if let engine {
         entries[index].drafting = .model(
           try LocalDrafter(
-            configuration, stopTokens: stopTokens, window: window(verify: .zero), engine: engine))
+            configuration, stopTokens: stopTokens, plan: plan(), engine: engine))
       } else {
         entries[index].drafting = .sources(try DrafterSession(configuration))
       }
@@ -253,6 +257,12 @@ final class DrafterCore {
         "cannot draft", metadata: ["session.id": "\(entries[index].id)", "error": "\(error)"])
       remove(index)
     }
+  }
+
+  private func plan() -> DraftPlan {
+    var plan = DraftPlan(shape: methods.shape, costs: DraftCosts(unit: 0.2, draft: draftCosts))
+    plan.window = window(verify: .zero)
+    return plan
   }
 
   /// Far enough ahead that the verifier never waits, no farther than drafts survive.

@@ -5,13 +5,17 @@ package import InferenceTypes
 /// Which drafts a process makes.
 package struct DraftMethods: Sendable, Equatable {
   package var usesModel = false
+  /// What a draft model writes.
+  package var shape = DraftShape.tree
+  /// Whether the target drafts for itself without some of its sublayers.
+  package var usesSkipping = false
   package var usesTrigram = false
   package var usesRecycling = false
 
   package init() {}
 
   /// Names as in `--spec-type`.
-  package static let names = ["none", "auto", "draft", "trigram", "recycle"]
+  package static let names = ["none", "auto", "draft", "draft-chain", "skip", "trigram", "recycle"]
 
   /// - Parameters:
   ///   - list: names separated by commas.
@@ -27,9 +31,15 @@ package struct DraftMethods: Sendable, Equatable {
         // Recycling sees all that trigrams see; together they gain nothing on real texts.
         usesRecycling = true
         usesModel = usesModel || hasDraftModel
-      case "draft":
-        guard hasDraftModel else { throw .noDraftModel }
+      case "draft", "draft-chain":
+        guard hasDraftModel else { throw .noDraftModel(name) }
+        let shape = name == "draft" ? DraftShape.tree : .chain
+        guard !parts.contains("draft") || !parts.contains("draft-chain") else {
+          throw .twoShapes(list)
+        }
         usesModel = true
+        self.shape = shape
+      case "skip": usesSkipping = true
       case "trigram": usesTrigram = true
       case "recycle": usesRecycling = true
       default: throw .unknown(name, supported: Self.names)
@@ -49,17 +59,30 @@ package struct DraftMethods: Sendable, Equatable {
 
   /// The names of what is in use; "none" where nothing is.
   package var list: [String] {
-    let all = [("draft", usesModel), ("trigram", usesTrigram), ("recycle", usesRecycling)]
+    let draft = shape == .tree ? "draft" : "draft-chain"
+    let all = [
+      (draft, usesModel), ("skip", usesSkipping), ("trigram", usesTrigram),
+      ("recycle", usesRecycling),
+    ]
     let used = all.filter(\.1).map(\.0)
     return used.isEmpty ? ["none"] : used
   }
+}
+
+/// What a draft model writes.
+package enum DraftShape: Sendable, Equatable {
+  /// The most probable paths, level by level.
+  case tree
+  /// The most probable path, with a leaf beside each of its tokens.
+  case chain
 }
 
 /// A list of draft methods that cannot be used.
 package enum DraftMethodError: Error, Equatable, Sendable {
   case unknown(String, supported: [String])
   case noneWithOthers(String)
-  case noDraftModel
+  case noDraftModel(String)
+  case twoShapes(String)
 }
 
 extension DraftMethodError: CustomStringConvertible {
@@ -70,8 +93,10 @@ extension DraftMethodError: CustomStringConvertible {
         + "and lists of them separated by commas"
     case .noneWithOthers(let list):
       "\"none\" excludes every other draft method, found \"\(list)\""
-    case .noDraftModel:
-      "the draft method \"draft\" needs a draft model: name one with -md FILE"
+    case .noDraftModel(let name):
+      "the draft method \"\(name)\" needs a draft model: name one with -md FILE"
+    case .twoShapes(let list):
+      "a draft model writes either trees (\"draft\") or chains (\"draft-chain\"), found \"\(list)\""
     }
   }
 }
@@ -84,27 +109,39 @@ package final class LocalGenerator {
   /// What the texts so far have taught.
   package private(set) var sources: LocalSources
   private let costs: VerifyCosts
-  /// Draft tokens of a draft model before each verification.
-  private static let draftLength = 4
+  private let plan: DraftPlan
+  /// Between the target and a draft model of another family; `nil` where they share their tokens.
+  private let vocabularies: Retokenizer?
+  /// What the target leaves out when it drafts for itself; `nil` where it does not.
+  private var skipMemory: SkipMemory?
   /// Largest batch the planner may choose.
   private let nodeLimit: Int
 
   /// Measures the costs of `engine`, the target's, where they are not known and drafts make them
-  /// matter. The vocabulary of `draftEngine` is the target's; `nodeLimit` is the most nodes of a
-  /// verification; `sources` are those of `methods` where something has taught them already.
+  /// matter; `draftCosts` are those of `draftEngine`. Its vocabulary is the target's unless
+  /// `vocabularies` leads from one to the other. `nodeLimit` is the most nodes of a verification; `sources` are those of `methods` where something has taught them already.
   package init(
     engine: InferenceEngine, draftEngine: InferenceEngine?, methods: DraftMethods,
-    nodeLimit: Int = 32, costs: MeasuredCosts? = nil, sources: LocalSources? = nil
+    nodeLimit: Int = 32, costs: MeasuredCosts? = nil, draftCosts: MeasuredCosts? = nil,
+    vocabularies: Retokenizer? = nil, sources: LocalSources? = nil
   ) throws(EngineError) {
     self.engine = engine
     self.draftEngine = methods.usesModel ? draftEngine : nil
     self.nodeLimit = methods.list == ["none"] ? 1 : nodeLimit
-    if let costs {
-      self.costs = costs.costs
-    } else if self.nodeLimit > 1 {
-      self.costs = try MeasuredCosts(engine: engine).costs
-    } else {
-      self.costs = .assumed
+    var measured = costs
+    if measured == nil, self.nodeLimit > 1 { measured = try MeasuredCosts(engine: engine) }
+    self.costs = measured?.costs ?? .assumed
+    var plan = DraftPlan(shape: methods.shape, costs: DraftCosts(unit: 0.2, verify: self.costs))
+    if let draftEngine = self.draftEngine, methods.shape == .tree || vocabularies != nil {
+      var own = draftCosts
+      if own == nil { own = try MeasuredCosts(engine: draftEngine, roundCount: 2) }
+      plan.costs = own?.draft(for: measured, verify: self.costs) ?? plan.costs
+    }
+    self.vocabularies = vocabularies
+    plan.runsAhead = false
+    self.plan = plan
+    if methods.usesSkipping {
+      skipMemory = SkipMemory(shape: engine.model.shape, costs: self.costs)
     }
     self.sources =
       sources ?? methods.makeSources(vocabularyCount: engine.model.shape.vocabularyCount)
@@ -126,23 +163,41 @@ package final class LocalGenerator {
     _ configuration: VerifierSession.Configuration, onTokens: ([TokenID]) -> Void = { _ in }
   ) throws -> Result {
     let target = try TargetSession(configuration, engine: engine)
-    var drafter = try draftEngine.map { engine in
-      try LocalDrafter(
+    var drafter: LocalDrafter?
+    var foreign: ForeignDrafter?
+    if let engine = draftEngine, let vocabularies {
+      foreign = try ForeignDrafter(
+        truth: target.machine.truth, vocabularies: vocabularies, costs: plan.costs, engine: engine)
+    } else if let engine = draftEngine {
+      drafter = try LocalDrafter(
         DrafterSession.Configuration(
           truth: target.machine.truth, sampling: configuration.sampling,
           contextLength: engine.contextLength, vocabularyCount: configuration.vocabularyCount),
-        stopTokens: configuration.stopTokens, window: Self.draftLength, engine: engine)
+        stopTokens: configuration.stopTokens, plan: plan, engine: engine)
     }
+    var skipper = try skipDrafter(configuration, truth: target.machine.truth)
     let clock = ContinuousClock()
     while target.isPrefilling { try target.prefill(engine: engine, sources: &sources) }
     let start = clock.now
     while !target.isFinished {
-      if let update = try drafter?.draft() {
+      let drafted = try drafter?.draft()
+      let written = try foreign?.draft()
+      if let update = drafted ?? written {
         target.receive(update.nodes, anchor: update.anchor, link: 0, origin: .model)
+      }
+      if let skipped = skipMemory?.skipped,
+        let update = try skipper?.draft(target, engine: engine, skipping: skipped)
+      {
+        target.receive(update.nodes, anchor: update.anchor, link: 1, origin: .model)
       }
       let outcome = try target.step(
         engine: engine, sources: &sources, costs: costs, limit: nodeLimit)
       drafter?.follow(outcome.update(forLink: 0))
+      foreign?.follow(outcome.update(forLink: 0))
+      if skipper != nil {
+        skipper?.follow(outcome.update(forLink: 1))
+        try skipMemory?.improve(target, engine: engine, sampling: configuration.sampling)
+      }
       onTokens(outcome.tokens)
     }
     var result = Result()
@@ -153,68 +208,15 @@ package final class LocalGenerator {
     result.statistics = target.machine.statistics
     return result
   }
-}
 
-/// A draft model that drafts for one session.
-struct LocalDrafter {
-  private var machine: DrafterSession
-  private let engine: InferenceEngine
-  private let cache: KVCache
-  /// Tokens of one pass over truth that the model has not seen yet.
-  private static let prefillChunk = 64
-
-  init(
-    _ configuration: DrafterSession.Configuration, stopTokens: [TokenID], window: Int,
-    engine: InferenceEngine
-  ) throws {
-    var configuration = configuration
-    configuration.stopTokens = stopTokens
-    configuration.window = window
-    configuration.width = 2
-    machine = try DrafterSession(configuration)
-    cache = try engine.makeCache()
-    self.engine = engine
-  }
-
-  /// Where the known truth ends.
-  var truth: [TokenID] { machine.truth }
-
-  var window: Int {
-    get { machine.window }
-    set { machine.window = newValue }
-  }
-
-  /// Truth from the same process comes whole and in order.
-  mutating func follow(_ update: TruthUpdate) {
-    switch machine.receive(update) {
-    case .followed, .diverged: return
-    case .gap(let truthCount):
-      preconditionFailure("truth from \(update.fromPosition) after \(truthCount) tokens")
-    case .malformed: preconditionFailure("truth from \(update.fromPosition) contradicts itself")
-    }
-  }
-
-  /// Fills the window, one pass for each token.
-  mutating func draft() throws(EngineError) -> DraftUpdate {
-    var all = DraftUpdate(anchor: machine.truth.count, nodes: [])
-    while let update = try advance() { all.nodes.append(contentsOf: update.nodes) }
-    return all
-  }
-
-  /// One pass of the draft model; `nil` where it waits for truth.
-  mutating func advance() throws(EngineError) -> DraftUpdate? {
-    guard let forward = machine.nextForward(limit: Self.prefillChunk) else { return nil }
-    cache.truncate(to: forward.firstPosition)
-    let batch = ForwardBatch(
-      chain: forward.tokens, logits: forward.needsLogits ? .last : .none)
-    do {
-      try engine.forward(batch, cache: cache)
-    } catch {
-      machine.abandonForward()
-      throw error
-    }
-    cache.commit(Array(forward.tokens.indices))
-    let top = forward.needsLogits ? engine.topLogits(64) : []
-    return engine.withLogits { machine.conclude(forward, logits: $0, top: top.span) }
+  private func skipDrafter(
+    _ configuration: VerifierSession.Configuration, truth: [TokenID]
+  ) throws -> SkipDrafter? {
+    guard let skipMemory, !skipMemory.search.best.isEmpty else { return nil }
+    var own = DrafterSession.Configuration(
+      truth: truth, sampling: configuration.sampling, contextLength: configuration.contextLength,
+      vocabularyCount: configuration.vocabularyCount)
+    own.stopTokens = configuration.stopTokens
+    return try SkipDrafter(own, costs: skipMemory.draftCosts(engine.model.shape))
   }
 }

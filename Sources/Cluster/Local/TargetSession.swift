@@ -14,7 +14,7 @@ package final class TargetSession {
   private static let observedCount = 16
 
   package private(set) var machine: VerifierSession
-  private var cache: KVCache
+  private(set) var cache: KVCache
   /// Whether the keys and values of prompts are found again in other sessions.
   private let sharesPrefixes: Bool
   /// Positions of the prompt that were found.
@@ -129,6 +129,12 @@ package struct MeasuredCosts: Sendable {
   /// Median time of a pass over one token.
   package let single: Duration
 
+  /// Costs that are known already.
+  package init(costs: VerifyCosts, single: Duration) {
+    self.costs = costs
+    self.single = single
+  }
+
   private static let sizes = [1, 2, 4, 6, 8, 12, 16, 24, 32]
   /// Size and context of the passes that tell what attention costs.
   private static let attentionSize = 8
@@ -182,6 +188,14 @@ package struct MeasuredCosts: Sendable {
     }
     costs = VerifyCosts(
       relative: Self.interpolated(sizes, medians), attention: Float(attention))
+  }
+
+  /// What drafting with this engine costs beside a target that was measured too; a fifth of the
+  /// target's time where it was not.
+  func draft(for target: MeasuredCosts?, verify: VerifyCosts) -> DraftCosts {
+    var unit: Float = 0.2
+    if let target, target.single > .zero { unit = Float(single / target.single) }
+    return DraftCosts(unit: unit, draft: costs, verify: verify)
   }
 
   private static func median(_ times: [Duration]) -> Duration { times.sorted()[times.count / 2] }
