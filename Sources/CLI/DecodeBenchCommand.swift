@@ -78,6 +78,9 @@ struct DecodeBenchCommand: AsyncParsableCommand {
     parsing: .unconditional, help: "Milliseconds of round trip added between drafter and target.")
   var rtt: Double?
 
+  @Option(help: "Across processes: draft (the draft model writes trees) or draft-chain.")
+  var drafterSpecType = "draft"
+
   @Option(help: "Log level of the processes.")
   var workerLogLevel = "warning"
 
@@ -93,6 +96,10 @@ struct DecodeBenchCommand: AsyncParsableCommand {
     }
     guard explain || sessions == 1 else {
       throw ValidationError("--sessions \(sessions): needs --explain")
+    }
+    guard ["draft", "draft-chain"].contains(drafterSpecType) else {
+      throw ValidationError(
+        "--drafter-spec-type \(drafterSpecType): expected draft or draft-chain")
     }
     if let rtt, !(0...5000).contains(rtt) {
       throw ValidationError("--rtt \(rtt): expected 0 to 5000 milliseconds")
@@ -131,7 +138,8 @@ struct DecodeBenchCommand: AsyncParsableCommand {
     if let pipelines = try remotePipelines(), let draftModel {
       let bench = RemoteDecodeBench(
         model: model, draftModel: draftModel, pipelines: pipelines,
-        roundTripMilliseconds: rtt ?? 0, logLevel: workerLogLevel)
+        roundTripMilliseconds: rtt ?? 0, shape: drafterSpecType == "draft" ? .tree : .chain,
+        logLevel: workerLogLevel)
       return try await bench.run(
         try PromptFile.load(prompts, template: try ChatTemplate(file: file), tokenizer: tokenizer),
         sampling: try sampling.parameters(), tokenLimit: tokenLimit < 0 ? nil : tokenLimit,

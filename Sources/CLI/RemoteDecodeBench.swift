@@ -1,5 +1,6 @@
 import ArgumentParser
 import Benchmarks
+import Cluster
 import Engine
 import Foundation
 import InferenceTypes
@@ -11,6 +12,7 @@ struct RemoteDecodeBench {
   let draftModel: String
   let pipelines: [Pipeline]
   let roundTripMilliseconds: Double
+  let shape: DraftShape
   let logLevel: String
 
   /// - Throws: `ValidationError` that names the pipeline at fault.
@@ -40,6 +42,7 @@ struct RemoteDecodeBench {
       executable: executable, target: model.model, draft: draftModel, processors: processors)
     configuration.contextLength = model.contextLength
     configuration.roundTrip = .microseconds(Int64(roundTripMilliseconds * 1000))
+    configuration.shape = shape
     configuration.logLevel = logLevel
     let pair = try await RemotePair(configuration)
     do {

@@ -1,3 +1,4 @@
+package import Cluster
 package import Foundation
 package import InferenceTypes
 import Transport
@@ -17,6 +18,8 @@ package final class RemotePair {
     /// Added between the two; zero leaves them on the loopback of this host.
     package var roundTrip = Duration.zero
     package var logLevel = "warning"
+    /// What the drafter's model writes.
+    package var shape = DraftShape.tree
 
     package init(executable: URL, target: String, draft: String, processors: [Int]) {
       precondition(processors.count == 2, "\(processors.count) processors for two workers")
@@ -82,7 +85,8 @@ package final class RemotePair {
     let arguments = [
       ["verifier", "-m", configuration.target, "--spec-type", "none", "--name", "bench-verifier"]
         + ["--bind", "tcp://\(address):*", "--insecure-plaintext"],
-      ["drafter", "-m", configuration.draft, "--spec-type", "draft", "--name", "bench-drafter"],
+      ["drafter", "-m", configuration.draft, "--name", "bench-drafter"]
+        + ["--spec-type", configuration.shape == .tree ? "draft" : "draft-chain"],
     ]
     workers = zip(arguments, configuration.processors).map { arguments, processor in
       WorkerProcess(
