@@ -82,6 +82,9 @@ struct DecodeBenchCommand: AsyncParsableCommand {
     parsing: .unconditional, help: "Milliseconds of round trip added between drafter and target.")
   var rtt: Double?
 
+  @Option(help: "Across processes: draft (the draft model writes trees) or draft-chain.")
+  var drafterSpecType = "draft"
+
   @Option(help: "Log level of the processes.")
   var workerLogLevel = "warning"
 
@@ -97,6 +100,10 @@ struct DecodeBenchCommand: AsyncParsableCommand {
     }
     guard explain || sessions == 1 else {
       throw ValidationError("--sessions \(sessions): needs --explain")
+    }
+    guard ["draft", "draft-chain"].contains(drafterSpecType) else {
+      throw ValidationError(
+        "--drafter-spec-type \(drafterSpecType): expected draft or draft-chain")
     }
     if let rtt, !(0...5000).contains(rtt) {
       throw ValidationError("--rtt \(rtt): expected 0 to 5000 milliseconds")
@@ -140,7 +147,8 @@ struct DecodeBenchCommand: AsyncParsableCommand {
       let bench = RemoteDecodeBench(
         model: model, draftModel: draftModel, pipelines: pipelines,
         localMethods: methods.map { $0.replacing("+", with: ",") } ?? "none",
-        roundTripMilliseconds: rtt ?? 0, logLevel: workerLogLevel)
+        roundTripMilliseconds: rtt ?? 0, shape: drafterSpecType == "draft" ? .tree : .chain,
+        logLevel: workerLogLevel)
       return try await bench.run(
         try PromptFile.load(prompts, template: try ChatTemplate(file: file), tokenizer: tokenizer),
         sampling: try sampling.parameters(), tokenLimit: tokenLimit < 0 ? nil : tokenLimit,

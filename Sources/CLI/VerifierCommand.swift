@@ -56,6 +56,9 @@ struct VerifierCommand: AsyncParsableCommand {
   func run() async throws {
     let logger = daemon.logger("verifier")
     let methods = try DraftMethods(parsing: specType, hasDraftModel: false)
+    guard !methods.usesSkipping else {
+      throw ValidationError("--spec-type \(specType): only \"slipstream run\" drafts with \"skip\"")
+    }
     try Processors.prepare(range: model.cpuRange, threadCount: model.threads)
     let source = try WorkerFile(path: model.model)
     guard model.backend == Backend.native.rawValue else {

@@ -19,8 +19,8 @@ enum DrafterMail: Sendable {
   case stop
 }
 
-/// The sessions of one drafter, on the thread that drafts. A model drafts chains, training-free
-/// sources draft trees; either way nodes leave as soon as they exist.
+/// The sessions of one drafter, on the thread that drafts. A model drafts trees or chains,
+/// training-free sources draft trees; either way nodes leave as soon as they exist.
 final class DrafterCore {
   /// What the shell does for the core.
   struct Outlets: Sendable {
@@ -54,6 +54,8 @@ final class DrafterCore {
   /// Nodes below the truth that training-free sources send.
   private static let sourceNodeMax = 24
   private let engine: InferenceEngine?
+  /// Passes of the draft model by their size.
+  private let draftCosts: VerifyCosts
   private let methods: DraftMethods
   private let identity: WorkerIdentity
   private let stopTokens: [TokenID]
@@ -66,14 +68,17 @@ final class DrafterCore {
   private var sources: KeptSources
   private var entries: [Entry] = []
   private var turn = 0
+  /// Of one token.
   private var draftDuration = Duration.milliseconds(5)
   private var roundTrips: [String: RoundTripEstimate] = [:]
 
   init(
-    engine: InferenceEngine?, sources: KeptSources, configuration: DrafterWorker.Configuration,
+    engine: InferenceEngine?, draftCosts: VerifyCosts, sources: KeptSources,
+    configuration: DrafterWorker.Configuration,
     mailbox: Mailbox<DrafterMail>, activeCount: ActiveCount, outlets: Outlets, logger: Logger
   ) {
     self.engine = engine
+    self.draftCosts = draftCosts
     methods = configuration.methods
     identity = configuration.identity
     stopTokens = configuration.stopTokens
@@ -255,7 +260,9 @@ final class DrafterCore {
       if let engine {
         entries[index].drafting = .model(
           try LocalDrafter(
-            configuration, stopTokens: stopTokens, window: 1, engine: engine))
+            configuration, stopTokens: stopTokens,
+            plan: entries[index].pacing.plan(methods.shape, draftCosts: draftCosts), engine: engine)
+        )
       } else {
         entries[index].drafting = .sources(try DrafterSession(configuration))
       }
@@ -319,12 +326,9 @@ final class DrafterCore {
           entries[index].hasWork = false
           return
         }
-        let before = drafter.chainCount
         let (id, endpoint) = (entries[index].id, entries[index].endpoint)
-        let progress = try drafter.advance { session, forward in
-          { [mailbox] in
-            mailbox.contains { $0.voids(forward, of: session, id: id, endpoint: endpoint) }
-          }
+        let progress = try drafter.advance { pass in
+          { [mailbox] in mailbox.contains { $0.voids(pass, id: id, endpoint: endpoint) } }
         }
         entries[index].drafting = .model(drafter)
         guard let progress else {
@@ -334,13 +338,11 @@ final class DrafterCore {
           }
           return
         }
-        entries[index].pacing.count(progress)
         if !progress.update.nodes.isEmpty {
-          draftDuration = (draftDuration * 7 + (clock.now - start)) / 8
+          let single = (clock.now - start) / Double(draftCosts.cost(progress.tokenCount))
+          draftDuration = (draftDuration * 7 + single) / 8
         }
-        if let message = entries[index].pacing.add(
-          progress.update, growth: drafter.chainCount - before)
-        {
+        if let message = entries[index].pacing.add(progress) {
           send(message, index: index, evenEmpty: true)
         }
       case .sources(var machine):

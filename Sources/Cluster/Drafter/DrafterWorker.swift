@@ -97,13 +97,19 @@ package final class DrafterWorker: Sendable {
   /// The body of the thread that drafts.
   private func compute(startup: AsyncThrowingStream<Void, any Error>.Continuation) {
     var engine: InferenceEngine?
+    var draftCosts = VerifyCosts.assumed
     if let model {
       do {
-        engine = try InferenceEngine(
+        let drafting = try InferenceEngine(
           model: model, threadCount: configuration.threadCount,
           contextLength: min(configuration.identity.contextLength, model.shape.contextLength),
           keyValueMemoryBytes: configuration.keyValueMemoryBytes,
           cacheTypes: configuration.cacheTypes)
+        // The levels of a tree are as wide as pays.
+        if configuration.methods.shape == .tree {
+          draftCosts = try MeasuredCosts(engine: drafting, roundCount: 2).costs
+        }
+        engine = drafting
       } catch {
         startup.finish(throwing: error)
         return
@@ -114,7 +120,8 @@ package final class DrafterWorker: Sendable {
       logger: logger)
     startup.finish()
     DrafterCore(
-      engine: engine, sources: sources, configuration: configuration, mailbox: mailbox,
+      engine: engine, draftCosts: draftCosts, sources: sources, configuration: configuration,
+      mailbox: mailbox,
       activeCount: activeCount,
       outlets: DrafterCore.Outlets(
         sendToVerifier: { [self] endpoint, envelope in send(envelope, to: endpoint) },

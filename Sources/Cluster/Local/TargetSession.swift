@@ -297,6 +297,14 @@ package struct MeasuredCosts: Sendable {
     return clock.now - start
   }
 
+  /// What drafting with this engine costs beside a target that was measured too; a fifth of the
+  /// target's time where it was not.
+  func draft(for target: MeasuredCosts?, verify: VerifyCosts) -> DraftCosts {
+    var unit: Float = 0.2
+    if let target, target.single > .zero { unit = Float(single / target.single) }
+    return DraftCosts(unit: unit, draft: costs, verify: verify)
+  }
+
   private static func median(_ times: [Duration]) -> Duration { times.sorted()[times.count / 2] }
 
   private static func seconds(_ duration: Duration) -> Double {
