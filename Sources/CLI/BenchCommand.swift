@@ -132,7 +132,7 @@ struct EngineBenchCommand: ParsableCommand {
       ["bench", "memory", "-m", model.model, "--threads", "\(model.threads)"]
       + ["--backend", model.backend]
       + (model.contextLength.map { ["--ctx-size", "\($0)"] } ?? [])
-      + (model.cpuRange.map { ["--cpu-range", "\($0)"] } ?? [])
+      + (model.cpuRange.map { ["--cpu-range", "\($0)"] } ?? []) + model.weights.arguments
     process.standardOutput = output
     try process.run()
     let data = output.fileHandleForReading.readDataToEndOfFile()

@@ -69,7 +69,7 @@ struct VerifierCommand: AsyncParsableCommand {
           + "go on with the text of another")
     }
     let loaded = try ModelLoading.model(
-      source.file, path: model.model, threadCount: model.threads)
+      source.file, path: model.model, threadCount: model.threads, weights: model.weights)
     let identity = try source.identity(
       name: name, role: "verifier", contextLength: try source.contextLength(model.contextLength))
     var configuration = VerifierWorker.Configuration(

@@ -223,6 +223,11 @@ const ck_kernels *_Nullable ck_kernels_at(size_t index);
 /// Weights of one block of the model file: 1, 32 or 256.
 size_t ck_block_weights(ck_format format);
 
+/// Number of the layout that ck_repack_panel writes, the same for all instruction sets. Panels are
+/// kept in files: whoever changes a byte of any format's panels, or a number of ck_format, takes the
+/// next number.
+enum { ck_panel_layout_version = 1 };
+
 /// Bytes of one repacked panel (16 rows); 0 when cols is not a multiple of the block length.
 size_t ck_panel_bytes(ck_format format, size_t cols);
 
@@ -232,6 +237,10 @@ size_t ck_row_bytes(ck_format format, size_t cols);
 /// Rewrites `row_count` (at most 16) consecutive file rows as one panel; missing rows become zero.
 void ck_repack_panel(ck_format format, uint8_t *panel, const uint8_t *rows, size_t row_count,
                      size_t cols);
+
+/// A number that changes with the bytes, for finding damage, not forgery: every change within one
+/// group of 8 bytes changes it. `count` is a multiple of 64. About as fast as memory is read.
+uint64_t ck_checksum(const uint8_t *bytes, size_t count);
 
 /// out[cols] = one file row as floats.
 void ck_dequantize_row(ck_format format, float *out, const uint8_t *row, size_t cols);
