@@ -55,6 +55,7 @@ struct LoadBenchCommand: AsyncParsableCommand {
     _ = try sessionCounts()
     _ = try chosenMethods()
     _ = try level()
+    try model.checkVerifier()
   }
 
   private func level() throws -> Logger.Level {
@@ -89,7 +90,7 @@ struct LoadBenchCommand: AsyncParsableCommand {
     try Processors.prepare(range: model.cpuRange, threadCount: model.threads)
     let source = try WorkerFile(path: model.model)
     let loaded = try ModelLoading.model(
-      source.file, path: model.model, threadCount: model.threads)
+      source.file, path: model.model, threadCount: model.threads, weights: model.weights)
     let contextLength = try source.contextLength(model.contextLength)
     let questions = try prompts.load(
       template: try ChatTemplate(file: source.file), tokenizer: source.tokenizer)
@@ -98,8 +99,7 @@ struct LoadBenchCommand: AsyncParsableCommand {
       identity: try source.identity(
         name: "bench-verifier", role: "verifier", contextLength: contextLength),
       served: source.served(alias: nil, contextLength: contextLength),
-      threadCount: model.threads,
-      logger: logger)
+      threadCount: model.threads, keyValueMemoryBytes: model.kvMemory?.bytes, logger: logger)
     let runs = try await LoadBenchmark(host: host).run(
       questions, methods: try chosenMethods(), sessionCounts: try sessionCounts(),
       sampling: try sampling.parameters(), tokenLimit: tokenLimit < 0 ? nil : tokenLimit,

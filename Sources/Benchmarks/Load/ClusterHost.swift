@@ -12,17 +12,20 @@ package struct ClusterHost: Sendable {
   private let identity: WorkerIdentity
   private let served: ServedModel
   private let threadCount: Int
+  private let keyValueMemoryBytes: Int?
   private let logger: Logger
 
+  /// `keyValueMemoryBytes`: of all KV caches of the verifier, room for eight contexts unless told.
   package init(
     model: Model, tokenizer: BytePairTokenizer, identity: WorkerIdentity, served: ServedModel,
-    threadCount: Int, logger: Logger
+    threadCount: Int, keyValueMemoryBytes: Int?, logger: Logger
   ) {
     self.model = model
     self.tokenizer = tokenizer
     self.identity = identity
     self.served = served
     self.threadCount = threadCount
+    self.keyValueMemoryBytes = keyValueMemoryBytes
     self.logger = logger
   }
 
@@ -46,6 +49,7 @@ package struct ClusterHost: Sendable {
       identity: identity, routerEndpoint: endpoint, methods: methods)
     configuration.slotCount = slotCount
     configuration.threadCount = threadCount
+    configuration.keyValueMemoryBytes = keyValueMemoryBytes
     let verifier = VerifierWorker(
       configuration: configuration, model: model, context: context, logger: logger)
     let (registered, registration) = AsyncThrowingStream.makeStream(of: Void.self)
