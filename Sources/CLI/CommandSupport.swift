@@ -66,10 +66,12 @@ struct ModelOptions: ParsableArguments {
 
   @Option(
     name: [.customLong("cache-type-k")],
-    help: "Keys of the KV cache: f32, f16 or q8_0; f16 unless told (f32 with openblas).")
+    help: "Keys of the KV cache: f32, f16, i16 or q8_0; i16 unless told (f32 with openblas).")
   var cacheTypeKeys: CacheType?
 
-  @Option(name: [.customLong("cache-type-v")], help: "Values of the KV cache: f32, f16 or q8_0.")
+  @Option(
+    name: [.customLong("cache-type-v")],
+    help: "Values of the KV cache: f32, f16, i16 or q8_0; likewise.")
   var cacheTypeValues: CacheType?
 
   @OptionGroup var weights: WeightCacheOptions

@@ -99,7 +99,7 @@ extension ModelOptions {
     }
     guard cacheTypes(backend: .native) == Backend.native.defaultCacheTypes else {
       throw ValidationError(
-        "--cache-type-k, --cache-type-v: all verifiers of a model keep f16, so that any of them can "
+        "--cache-type-k, --cache-type-v: all verifiers of a model keep i16, so that any of them can "
           + "go on with the text of another")
     }
   }
