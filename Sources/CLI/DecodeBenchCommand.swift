@@ -32,8 +32,7 @@ struct DecodeBenchCommand: AsyncParsableCommand {
     help: "Draft model file (GGUF).")
   var draftModel: String?
 
-  @Option(help: "JSON lines with \"id\", \"category\" and \"turns\"; the first turn is asked.")
-  var prompts: String
+  @OptionGroup var prompts: PromptOptions
 
   @Option(
     help: """
@@ -150,7 +149,7 @@ struct DecodeBenchCommand: AsyncParsableCommand {
         roundTripMilliseconds: rtt ?? 0, shape: drafterSpecType == "draft" ? .tree : .chain,
         logLevel: workerLogLevel)
       return try await bench.run(
-        try PromptFile.load(prompts, template: try ChatTemplate(file: file), tokenizer: tokenizer),
+        try prompts.load(template: try ChatTemplate(file: file), tokenizer: tokenizer),
         sampling: try sampling.parameters(), tokenLimit: tokenLimit < 0 ? nil : tokenLimit,
         stopTokens: tokenizer.endOfGeneration, roundCount: repetitions, output: output)
     }
@@ -175,8 +174,7 @@ struct DecodeBenchCommand: AsyncParsableCommand {
         "note: the verify rule \(rule.rawValue) is lossy: its texts do not have the target model's "
           + "law")
     }
-    let all = try PromptFile.load(
-      prompts, template: try ChatTemplate(file: file), tokenizer: tokenizer)
+    let all = try prompts.load(template: try ChatTemplate(file: file), tokenizer: tokenizer)
     let benchmark = try DecodeBenchmark(engine: engine, draftEngine: draftEngine)
     guard !explain else { return try explain(benchmark, all, chosen, tokenizer) }
     let rows = try benchmark.run(
