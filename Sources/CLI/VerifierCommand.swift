@@ -70,6 +70,7 @@ struct VerifierCommand: AsyncParsableCommand {
     configuration.threadCount = model.threads
     configuration.keyValueMemoryBytes = model.kvMemory?.bytes
     configuration.nodeLimit = specTreeNodes
+    configuration.tokenizer = source.tokenizer
     configuration.stores = stores.settings(model: identity.modelFingerprint, role: "verifier")
     let context = try ZeroMQContext()
     let worker = VerifierWorker(

@@ -13,6 +13,7 @@ enum DrafterMail: Sendable {
   case unlinked(endpoint: String)
   case attachReply(SessionID, AttachReply)
   case truth(SessionID, Truth)
+  case ingest(SessionID, CollaborateIngest)
   case reset
   case stop
 }
@@ -31,6 +32,7 @@ final class DrafterCore {
   private enum Drafting {
     case model(LocalDrafter)
     case sources(DrafterSession)
+    case collaboration(CollaborationAnswerer)
   }
 
   private struct Entry {
@@ -119,6 +121,7 @@ final class DrafterCore {
       }
     case .attachReply(let id, let reply): receive(reply, id)
     case .truth(let id, let truth): receive(truth, id)
+    case .ingest(let id, let ingest): receive(ingest, id)
     case .reset: while !entries.isEmpty { remove(entries.count - 1) }
     case .stop: return
     }
@@ -169,7 +172,11 @@ final class DrafterCore {
       }
       entries[index].drafting = nil
       entries[index].refusalCount = 0
-      startDrafting(index)
+      if let parameters = acceptance.collaboration {
+        startAnswering(index, parameters)
+      } else {
+        startDrafting(index)
+      }
     case .refused(let refusal):
       entries[index].refusalCount += 1
       // The router's word to the verifier may still be on its way.
@@ -210,8 +217,47 @@ final class DrafterCore {
       _ = machine.receive(update)
       entries[index].drafting = .sources(machine)
       entries[index].hasWork = true
+    case .collaboration: return
     case nil: startDrafting(index)
     }
+  }
+
+  private func receive(_ message: CollaborateIngest, _ id: SessionID) {
+    guard let index = index(of: id),
+      case .collaboration(let answerer) = entries[index].drafting
+    else { return }
+    do {
+      try answerer.receive(message)
+      entries[index].hasWork = true
+    } catch {
+      drop(index, because: error)
+    }
+  }
+
+  /// Takes part in a collaboration from its beginning.
+  private func startAnswering(_ index: Int, _ parameters: CollaborationParameters) {
+    guard let engine, let acceptance = entries[index].acceptance else {
+      logger.warning(
+        "a collaboration needs a draft model",
+        metadata: ["session.id": "\(entries[index].id)"])
+      return remove(index)
+    }
+    do {
+      entries[index].drafting = .collaboration(
+        try CollaborationAnswerer(
+          sampling: acceptance.sampling, parameters: parameters, stopTokens: stopTokens,
+          engine: engine))
+    } catch {
+      drop(index, because: error)
+    }
+  }
+
+  /// Leaves a session in which this drafter is of no use.
+  private func drop(_ index: Int, because error: any Error) {
+    logger.warning(
+      "cannot take part",
+      metadata: ["session.id": "\(entries[index].id)", "error": "\(error)"])
+    remove(index)
   }
 
   private func learn(_ message: Truth, index: Int) {
@@ -292,6 +338,15 @@ final class DrafterCore {
         entries[index].drafting = .sources(machine)
         entries[index].hasWork = false
         send(update, index: index)
+      case .collaboration(let answerer):
+        switch try answerer.advance() {
+        case .answer(let answer):
+          outlets.sendToVerifier(
+            entries[index].endpoint,
+            Envelope(session: entries[index].id, message: .collaborateAnswer(answer)))
+        case .working: break
+        case .idle: entries[index].hasWork = false
+        }
       case nil: entries[index].hasWork = false
       }
     } catch {

@@ -14,6 +14,7 @@ enum VerifierMail: Sendable {
   case peerGone(PeerID)
   case attach(PeerID, SessionID, AttachDraft)
   case nodes(PeerID, SessionID, Nodes)
+  case answer(PeerID, SessionID, CollaborateAnswer)
   case endDraft(PeerID, SessionID)
   /// The router forgot all sessions.
   case reset
@@ -56,6 +57,8 @@ final class VerifierCore {
   private let logger: Logger
   private let activeCount: ActiveCount
   private let clock = ContinuousClock()
+  /// Texts that two models write together; all others are `entries`.
+  private let collaborations: CollaborationHost
   private var sources: KeptSources
   private var entries: [Entry] = []
   private var turn = 0
@@ -64,7 +67,8 @@ final class VerifierCore {
   init(
     engine: InferenceEngine, costs: MeasuredCosts, sources: KeptSources,
     configuration: VerifierWorker.Configuration, mailbox: Mailbox<VerifierMail>,
-    activeCount: ActiveCount, logger: Logger, sendToRouter: @escaping @Sendable (Envelope) -> Void,
+    activeCount: ActiveCount, collaborationCount: ActiveCount, logger: Logger,
+    sendToRouter: @escaping @Sendable (Envelope) -> Void,
     sendToPeer: @escaping @Sendable (PeerID, Envelope) -> Void
   ) {
     self.engine = engine
@@ -79,17 +83,26 @@ final class VerifierCore {
     self.logger = logger
     self.sendToRouter = sendToRouter
     self.sendToPeer = sendToPeer
+    collaborations = CollaborationHost(
+      engine: engine, costs: costs, tokenizer: configuration.tokenizer,
+      activeCount: collaborationCount,
+      outlets: CollaborationHost.Outlets(sendToRouter: sendToRouter, sendToPeer: sendToPeer),
+      logger: logger)
   }
 
   /// Works until told to stop.
   func run() {
     while true {
-      let mail = entries.isEmpty ? mailbox.take(timeout: .seconds(60)) : mailbox.take()
+      let isIdle = entries.allSatisfy(\.isWaiting) && collaborations.workingCount == 0
+      let mail =
+        isIdle
+        ? mailbox.take(timeout: collaborations.patience ?? .seconds(60)) : mailbox.take()
       for message in mail {
         if case .stop = message { return sources.finish() }
         handle(message)
       }
       sources.saveIfDue()
+      if collaborations.advance(othersRun: entries.contains { !$0.isWaiting }) { wakeEntries() }
       guard !entries.isEmpty else { continue }
       turn = turn % entries.count
       advance(turn)
@@ -104,34 +117,44 @@ final class VerifierCore {
     case .open(let id, let message): open(id, message)
     case .cancel(let id): cancel(id)
     case .assigned(let id, let drafter):
+      if collaborations.assigned(id, drafter) { return }
       guard let index = index(of: id) else { return }
       entries[index].assigned.append(drafter)
     case .peerRegistered(let peer, let register): self.register(peer, register)
     case .peerGone(let peer):
       peers[peer] = nil
+      collaborations.unlink(peer)
       for index in entries.indices { unlink(peer, from: index) }
     case .attach(let peer, let id, let message): attach(peer, id, message)
     case .nodes(let peer, let id, let nodes): receive(peer, id, nodes)
+    case .answer(let peer, let id, let answer): collaborations.receive(peer, id, answer)
     case .endDraft(let peer, let id):
+      if collaborations.endDraft(peer, id) { return }
       if let index = index(of: id) { unlink(peer, from: index) }
     case .reset:
       for entry in entries { finishLinks(entry) }
       entries.removeAll()
       activeCount.store(0)
+      collaborations.reset()
     case .stop: return
     }
   }
 
   private func open(_ id: SessionID, _ message: OpenSession) {
     if let old = index(of: id) { remove(old) }
-    guard entries.count < slotCount else {
+    collaborations.forget(id)
+    guard entries.count + collaborations.count < slotCount else {
       fail(id, .tooManySessions, "all \(slotCount) sessions of this verifier are in use")
       return
+    }
+    if let parameters = message.collaboration {
+      return collaborations.open(id, message, parameters: parameters)
     }
     var configuration = VerifierSession.Configuration(
       prompt: message.prompt, sampling: message.sampling, contextLength: engine.contextLength,
       vocabularyCount: vocabularyCount)
     configuration.decided = message.decided
+    configuration.mirostatLimit = message.mirostatLimit
     configuration.tokenLimit = message.tokenLimit
     configuration.stopTokens = message.endTokens
     configuration.ignoresEndOfSequence = message.ignoresEnd
@@ -153,6 +176,7 @@ final class VerifierCore {
   }
 
   private func cancel(_ id: SessionID) {
+    if collaborations.cancel(id) { return wakeEntries() }
     guard let index = index(of: id) else {
       fail(id, .unknownSession, "no such session here")
       return
@@ -185,6 +209,7 @@ final class VerifierCore {
     guard let register = peers[peer], register.name == message.drafterName,
       register.epoch == message.drafterEpoch
     else { return refuse(.unexpectedMessage, "register first, under the same name and epoch") }
+    if collaborations.attach(peer, register, id, message) { return }
     guard let index = index(of: id) else { return refuse(.unknownSession, "no such session here") }
     let drafter = DraftAssigned(
       drafterName: message.drafterName, drafterEpoch: message.drafterEpoch)
@@ -278,7 +303,9 @@ final class VerifierCore {
   /// - Returns: whether there was one beside the session that wants memory, or it can wait itself.
   private func yield(for index: Int) -> Bool {
     let running = entries.indices.filter { !entries[$0].isWaiting }
-    guard running.count > 1, let youngest = running.last else { return false }
+    guard running.count > 1 || collaborations.isRunning, let youngest = running.last else {
+      return false
+    }
     logger.info(
       "session waits for memory of the KV cache",
       metadata: ["session.id": "\(entries[youngest].id)", "wanted.by": "\(entries[index].id)"])
@@ -291,8 +318,14 @@ final class VerifierCore {
   private func remove(_ index: Int) -> Entry {
     let entry = entries.remove(at: index)
     activeCount.store(entries.count)
-    for index in entries.indices { entries[index].isWaiting = false }
+    wakeEntries()
+    collaborations.wake()
     return entry
+  }
+
+  /// Memory of the KV cache is free again.
+  private func wakeEntries() {
+    for index in entries.indices { entries[index].isWaiting = false }
   }
 
   /// Waits a quarter of a step at most for drafts of a drafter that is known to be busy: one that
@@ -327,10 +360,9 @@ final class VerifierCore {
     if let reason = outcome.finish {
       end(index, reason: reason, tokens: outcome.tokens, firstIndex: firstIndex)
     } else {
-      sendToRouter(
-        Envelope(
-          session: entry.id,
-          message: .sessionTokens(SessionTokens(firstIndex: firstIndex, tokens: outcome.tokens))))
+      var message = SessionTokens(firstIndex: firstIndex, tokens: outcome.tokens)
+      message.mirostatLimit = entry.target.machine.mirostatLimit
+      sendToRouter(Envelope(session: entry.id, message: .sessionTokens(message)))
     }
   }
 

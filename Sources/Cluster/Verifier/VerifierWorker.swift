@@ -3,6 +3,7 @@ package import Engine
 import InferenceTypes
 package import Logging
 import Synchronization
+package import Tokenizer
 package import Transport
 import Wire
 
@@ -32,6 +33,8 @@ package final class VerifierWorker: Sendable {
     package var keyValueMemoryBytes: Int?
     /// What becomes of that which the local drafts learn.
     package var stores = DraftStoreSettings()
+    /// Of the model; without it collaborations are refused.
+    package var tokenizer: BytePairTokenizer?
 
     package init(identity: WorkerIdentity, routerEndpoint: String, methods: DraftMethods) {
       self.identity = identity
@@ -46,6 +49,7 @@ package final class VerifierWorker: Sendable {
   private let logger: Logger
   private let mailbox = Mailbox<VerifierMail>(limit: 8192)
   private let activeCount = ActiveCount()
+  private let collaborationCount = ActiveCount()
   private let link = Mutex<RouterLink?>(nil)
 
   package init(
@@ -99,7 +103,7 @@ package final class VerifierWorker: Sendable {
   package func drain(timeout: Duration) async {
     link.withLock { $0 }?.drain()
     let deadline = ContinuousClock().now + timeout
-    while activeCount.value > 0, ContinuousClock().now < deadline {
+    while activeCount.value + collaborationCount.value > 0, ContinuousClock().now < deadline {
       do { try await Task.sleep(for: .milliseconds(20)) } catch { return }
     }
   }
@@ -110,7 +114,8 @@ package final class VerifierWorker: Sendable {
     try await withThrowingTaskGroup(of: Void.self) { group in
       group.addTask { [self] in
         try await routerLink.run(
-          activeSessionCount: { self.activeCount.value }, onRegistered: onRegistered,
+          activeSessionCount: { self.activeCount.value + self.collaborationCount.value },
+          onRegistered: onRegistered,
           onReset: { self.mailbox.post(.reset) },
           onMessage: { self.routeControl($0) })
       }
@@ -146,7 +151,8 @@ package final class VerifierWorker: Sendable {
     let logger = self.logger
     VerifierCore(
       engine: engine, costs: costs, sources: sources, configuration: configuration,
-      mailbox: mailbox, activeCount: activeCount, logger: logger,
+      mailbox: mailbox, activeCount: activeCount, collaborationCount: collaborationCount,
+      logger: logger,
       sendToRouter: { [self] envelope in link.withLock { $0 }?.send(envelope) },
       sendToPeer: { peer, envelope in
         do {
@@ -206,6 +212,8 @@ package final class VerifierWorker: Sendable {
       mailbox.offer(.peerRegistered(peer, message))
     case .attachDraft(let message): mailbox.offer(.attach(peer, envelope.session, message))
     case .nodes(let message): mailbox.offer(.nodes(peer, envelope.session, message))
+    case .collaborateAnswer(let message):
+      mailbox.offer(.answer(peer, envelope.session, message))
     case .endDraft: mailbox.offer(.endDraft(peer, envelope.session))
     case .goodbye: mailbox.post(.peerGone(peer))
     default:

@@ -76,6 +76,7 @@ extension AttachAcceptance: @unsafe WireBody {
   func validate() throws(WireError) {
     try sampling.validate()
     try Check.range(promptLength, 1...Limits.contextLengthMax, "AttachReply.prompt_length")
+    if let collaboration { try collaboration.validate() }
     try Check.range(truthLength, 0...Limits.contextLengthMax, "AttachReply.truth_length")
   }
 
@@ -87,6 +88,10 @@ extension AttachAcceptance: @unsafe WireBody {
     unsafe raw.prompt_length = UInt32(promptLength)
     unsafe raw.truth_length = UInt32(truthLength)
     unsafe raw.tenant = scratch.bytes(tenant?.bytes ?? [])
+    if let collaboration {
+      let part = unsafe collaboration.raw(in: &scratch)
+      unsafe raw.collaboration = scratch.place(part)
+    }
     return unsafe raw
   }
 
@@ -95,6 +100,8 @@ extension AttachAcceptance: @unsafe WireBody {
       sampling: SamplingParameters.read(raw.sampling, "AttachReply.sampling"),
       promptLength: Int(raw.prompt_length), truthLength: Int(raw.truth_length))
     tenant = unsafe try Reading.tenant(raw.tenant, "AttachReply.tenant")
+    collaboration = unsafe try CollaborationParameters.readIfPresent(
+      raw.collaboration, "AttachReply.collaboration")
   }
 }
 

@@ -11,6 +11,15 @@ extension OpenSession: @unsafe WireBody {
       try Check.range(tokenLimit, 0...Limits.contextLengthMax, "OpenSession.token_limit")
     }
     try Check.range(endTokens.count, 0...Limits.endTokenCountMax, "OpenSession.end_tokens")
+    if let collaboration { try collaboration.validate() }
+    if let mirostatLimit { try Check.finite(mirostatLimit, "OpenSession.mirostat_limit") }
+    // Exact sessions only: a collaboration goes on without what its first verifier knew.
+    let resumesMirostat = sampling.mirostatTau > 0 && !decided.isEmpty && collaboration == nil
+    guard (mirostatLimit != nil) == resumesMirostat else {
+      throw resumesMirostat
+        ? .missing(field: "OpenSession.mirostat_limit")
+        : .outOfRange(field: "OpenSession.resumes_mirostat", value: 1, allowed: 0...0)
+    }
   }
 
   func raw(in scratch: inout FrameScratch) -> Slipstream__V1__OpenSession {
@@ -29,6 +38,12 @@ extension OpenSession: @unsafe WireBody {
     unsafe raw.ignores_end = ignoresEnd ? 1 : 0
     unsafe raw.draft_origins = draftOrigins.reduce(0) { $0 | 1 << UInt32($1.rawValue) }
     unsafe raw.tenant = scratch.bytes(tenant?.bytes ?? [])
+    if let collaboration {
+      let part = unsafe collaboration.raw(in: &scratch)
+      unsafe raw.collaboration = scratch.place(part)
+    }
+    unsafe raw.resumes_mirostat = mirostatLimit == nil ? 0 : 1
+    unsafe raw.mirostat_limit = mirostatLimit ?? 0
     return unsafe raw
   }
 
@@ -54,6 +69,10 @@ extension OpenSession: @unsafe WireBody {
       draftOrigins.insert(origin)
     }
     tenant = unsafe try Reading.tenant(raw.tenant, "OpenSession.tenant")
+    collaboration = unsafe try CollaborationParameters.readIfPresent(
+      raw.collaboration, "OpenSession.collaboration")
+    mirostatLimit = unsafe try Reading.optional(
+      raw.mirostat_limit, isThere: raw.resumes_mirostat != 0, "OpenSession.mirostat_limit")
   }
 }
 
@@ -63,6 +82,7 @@ extension SessionTokens: @unsafe WireBody {
     let fewest = ending == nil ? 1 : 0
     try Check.range(tokens.count, fewest...Limits.contextLengthMax, "SessionTokens.tokens")
     if let ending { try ending.validate() }
+    if let mirostatLimit { try Check.finite(mirostatLimit, "SessionTokens.mirostat_limit") }
   }
 
   func raw(in scratch: inout FrameScratch) -> Slipstream__V1__SessionTokens {
@@ -75,6 +95,8 @@ extension SessionTokens: @unsafe WireBody {
       let part = unsafe ending.raw(in: &scratch)
       unsafe raw.ending = scratch.place(part)
     }
+    unsafe raw.uses_mirostat = mirostatLimit == nil ? 0 : 1
+    unsafe raw.mirostat_limit = mirostatLimit ?? 0
     return unsafe raw
   }
 
@@ -85,6 +107,8 @@ extension SessionTokens: @unsafe WireBody {
     if unsafe raw.ending != nil {
       ending = unsafe try SessionEnding.read(raw.ending, "SessionTokens.ending")
     }
+    mirostatLimit = unsafe try Reading.optional(
+      raw.mirostat_limit, isThere: raw.uses_mirostat != 0, "SessionTokens.mirostat_limit")
   }
 }
 
@@ -127,6 +151,7 @@ extension SessionStatistics: @unsafe WireBody {
       try Check.range(drafted[origin], counts, "Statistics.drafted")
       try Check.range(accepted[origin], 0...drafted[origin], "Statistics.accepted")
     }
+    if let collaboration { try collaboration.validate() }
   }
 
   func raw(in scratch: inout FrameScratch) -> Slipstream__V1__Statistics {
@@ -140,6 +165,10 @@ extension SessionStatistics: @unsafe WireBody {
     unsafe raw.drafted = scratch.copy(drafted.values.map(UInt32.init))
     unsafe raw.n_accepted = accepted.values.count
     unsafe raw.accepted = scratch.copy(accepted.values.map(UInt32.init))
+    if let collaboration {
+      let part = unsafe collaboration.raw(in: &scratch)
+      unsafe raw.collaboration = scratch.place(part)
+    }
     return unsafe raw
   }
 
@@ -152,6 +181,10 @@ extension SessionStatistics: @unsafe WireBody {
       Reading.counts(raw.drafted, raw.n_drafted), "Statistics.drafted")
     accepted = unsafe try OriginCounts(
       Reading.counts(raw.accepted, raw.n_accepted), "Statistics.accepted")
+    if unsafe raw.collaboration != nil {
+      collaboration = unsafe try CollaborationReport.read(
+        raw.collaboration, "Statistics.collaboration")
+    }
   }
 }
 

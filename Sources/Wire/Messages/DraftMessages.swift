@@ -58,6 +58,8 @@ package struct AttachAcceptance: Sendable, Equatable {
   package var truthLength: Int
   /// Whose text this is; `nil` where it is not told.
   package var tenant: TenantID?
+  /// Where it is there, no truth follows but a ``CollaborateIngest``.
+  package var collaboration: CollaborationParameters?
 
   package init(sampling: SamplingParameters, promptLength: Int, truthLength: Int) {
     self.sampling = sampling

@@ -17,6 +17,11 @@ package struct OpenSession: Sendable, Equatable {
   package var draftOrigins = Set(DraftOrigin.allCases)
   /// Whose text this is; `nil` where it is not told.
   package var tenant: TenantID?
+  /// `nil` for exact sessions. What is read ahead is the verifier's own affair and does not travel.
+  package var collaboration: CollaborationParameters?
+  /// What the earlier verifier said of Mirostat after `decided`; there exactly where the sampling
+  /// uses it and tokens are decided.
+  package var mirostatLimit: Double?
 
   package init(prompt: [TokenID], sampling: SamplingParameters) {
     self.prompt = prompt
@@ -32,6 +37,8 @@ package struct SessionTokens: Sendable, Equatable {
   package var tokens: [TokenID]
   /// Present in the last message of a session.
   package var ending: SessionEnding?
+  /// Bits that Mirostat lets through after the last token; `nil` where it is off.
+  package var mirostatLimit: Double?
 
   package init(firstIndex: Int, tokens: [TokenID], ending: SessionEnding? = nil) {
     self.firstIndex = firstIndex
@@ -63,6 +70,8 @@ package struct SessionStatistics: Sendable, Equatable {
   package var drafted = OriginCounts()
   /// Verified draft tokens that were right: at most ``drafted``, origin by origin.
   package var accepted = OriginCounts()
+  /// `nil` for exact sessions.
+  package var collaboration: CollaborationReport?
 
   package init() {}
 }

@@ -538,7 +538,7 @@ const ProtobufCMessageDescriptor slipstream__v1__attach_draft__descriptor =
   (ProtobufCMessageInit) slipstream__v1__attach_draft__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor slipstream__v1__attach_reply__acceptance__field_descriptors[4] =
+static const ProtobufCFieldDescriptor slipstream__v1__attach_reply__acceptance__field_descriptors[5] =
 {
   {
     "sampling",
@@ -588,17 +588,31 @@ static const ProtobufCFieldDescriptor slipstream__v1__attach_reply__acceptance__
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "collaboration",
+    20,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__AttachReply__Acceptance, collaboration),
+    &slipstream__v1__collaboration__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned slipstream__v1__attach_reply__acceptance__field_indices_by_name[] = {
+  4,   /* field[4] = collaboration */
   1,   /* field[1] = prompt_length */
   0,   /* field[0] = sampling */
   3,   /* field[3] = tenant */
   2,   /* field[2] = truth_length */
 };
-static const ProtobufCIntRange slipstream__v1__attach_reply__acceptance__number_ranges[1 + 1] =
+static const ProtobufCIntRange slipstream__v1__attach_reply__acceptance__number_ranges[2 + 1] =
 {
   { 1, 0 },
-  { 0, 4 }
+  { 20, 4 },
+  { 0, 5 }
 };
 const ProtobufCMessageDescriptor slipstream__v1__attach_reply__acceptance__descriptor =
 {
@@ -608,10 +622,10 @@ const ProtobufCMessageDescriptor slipstream__v1__attach_reply__acceptance__descr
   "Slipstream__V1__AttachReply__Acceptance",
   "slipstream.v1",
   sizeof(Slipstream__V1__AttachReply__Acceptance),
-  4,
+  5,
   slipstream__v1__attach_reply__acceptance__field_descriptors,
   slipstream__v1__attach_reply__acceptance__field_indices_by_name,
-  1,  slipstream__v1__attach_reply__acceptance__number_ranges,
+  2,  slipstream__v1__attach_reply__acceptance__number_ranges,
   (ProtobufCMessageInit) slipstream__v1__attach_reply__acceptance__init,
   NULL,NULL,NULL    /* reserved[123] */
 };

@@ -277,7 +277,7 @@ void   slipstream__v1__cancel_session__free_unpacked
   assert(message->base.descriptor == &slipstream__v1__cancel_session__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
-static const ProtobufCFieldDescriptor slipstream__v1__open_session__field_descriptors[9] =
+static const ProtobufCFieldDescriptor slipstream__v1__open_session__field_descriptors[12] =
 {
   {
     "prompt",
@@ -387,22 +387,62 @@ static const ProtobufCFieldDescriptor slipstream__v1__open_session__field_descri
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "collaboration",
+    20,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__OpenSession, collaboration),
+    &slipstream__v1__collaboration__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "resumes_mirostat",
+    21,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__OpenSession, resumes_mirostat),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "mirostat_limit",
+    22,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_DOUBLE,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__OpenSession, mirostat_limit),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned slipstream__v1__open_session__field_indices_by_name[] = {
+  9,   /* field[9] = collaboration */
   1,   /* field[1] = decided */
   7,   /* field[7] = draft_origins */
   5,   /* field[5] = end_tokens */
   6,   /* field[6] = ignores_end */
   3,   /* field[3] = limits_tokens */
+  11,   /* field[11] = mirostat_limit */
   0,   /* field[0] = prompt */
+  10,   /* field[10] = resumes_mirostat */
   2,   /* field[2] = sampling */
   8,   /* field[8] = tenant */
   4,   /* field[4] = token_limit */
 };
-static const ProtobufCIntRange slipstream__v1__open_session__number_ranges[1 + 1] =
+static const ProtobufCIntRange slipstream__v1__open_session__number_ranges[2 + 1] =
 {
   { 1, 0 },
-  { 0, 9 }
+  { 20, 9 },
+  { 0, 12 }
 };
 const ProtobufCMessageDescriptor slipstream__v1__open_session__descriptor =
 {
@@ -412,14 +452,14 @@ const ProtobufCMessageDescriptor slipstream__v1__open_session__descriptor =
   "Slipstream__V1__OpenSession",
   "slipstream.v1",
   sizeof(Slipstream__V1__OpenSession),
-  9,
+  12,
   slipstream__v1__open_session__field_descriptors,
   slipstream__v1__open_session__field_indices_by_name,
-  1,  slipstream__v1__open_session__number_ranges,
+  2,  slipstream__v1__open_session__number_ranges,
   (ProtobufCMessageInit) slipstream__v1__open_session__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor slipstream__v1__statistics__field_descriptors[6] =
+static const ProtobufCFieldDescriptor slipstream__v1__statistics__field_descriptors[7] =
 {
   {
     "prompt_ns",
@@ -493,19 +533,33 @@ static const ProtobufCFieldDescriptor slipstream__v1__statistics__field_descript
     0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "collaboration",
+    20,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__Statistics, collaboration),
+    &slipstream__v1__collaboration_counts__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned slipstream__v1__statistics__field_indices_by_name[] = {
   5,   /* field[5] = accepted */
   2,   /* field[2] = cached_tokens */
+  6,   /* field[6] = collaboration */
   1,   /* field[1] = decode_ns */
   4,   /* field[4] = drafted */
   0,   /* field[0] = prompt_ns */
   3,   /* field[3] = verify_steps */
 };
-static const ProtobufCIntRange slipstream__v1__statistics__number_ranges[1 + 1] =
+static const ProtobufCIntRange slipstream__v1__statistics__number_ranges[2 + 1] =
 {
   { 1, 0 },
-  { 0, 6 }
+  { 20, 6 },
+  { 0, 7 }
 };
 const ProtobufCMessageDescriptor slipstream__v1__statistics__descriptor =
 {
@@ -515,10 +569,10 @@ const ProtobufCMessageDescriptor slipstream__v1__statistics__descriptor =
   "Slipstream__V1__Statistics",
   "slipstream.v1",
   sizeof(Slipstream__V1__Statistics),
-  6,
+  7,
   slipstream__v1__statistics__field_descriptors,
   slipstream__v1__statistics__field_indices_by_name,
-  1,  slipstream__v1__statistics__number_ranges,
+  2,  slipstream__v1__statistics__number_ranges,
   (ProtobufCMessageInit) slipstream__v1__statistics__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
@@ -573,7 +627,7 @@ const ProtobufCMessageDescriptor slipstream__v1__ending__descriptor =
   (ProtobufCMessageInit) slipstream__v1__ending__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor slipstream__v1__session_tokens__field_descriptors[3] =
+static const ProtobufCFieldDescriptor slipstream__v1__session_tokens__field_descriptors[5] =
 {
   {
     "first_index",
@@ -611,16 +665,43 @@ static const ProtobufCFieldDescriptor slipstream__v1__session_tokens__field_desc
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "uses_mirostat",
+    20,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__SessionTokens, uses_mirostat),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "mirostat_limit",
+    21,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_DOUBLE,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__SessionTokens, mirostat_limit),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned slipstream__v1__session_tokens__field_indices_by_name[] = {
   2,   /* field[2] = ending */
   0,   /* field[0] = first_index */
+  4,   /* field[4] = mirostat_limit */
   1,   /* field[1] = tokens */
+  3,   /* field[3] = uses_mirostat */
 };
-static const ProtobufCIntRange slipstream__v1__session_tokens__number_ranges[1 + 1] =
+static const ProtobufCIntRange slipstream__v1__session_tokens__number_ranges[2 + 1] =
 {
   { 1, 0 },
-  { 0, 3 }
+  { 20, 3 },
+  { 0, 5 }
 };
 const ProtobufCMessageDescriptor slipstream__v1__session_tokens__descriptor =
 {
@@ -630,10 +711,10 @@ const ProtobufCMessageDescriptor slipstream__v1__session_tokens__descriptor =
   "Slipstream__V1__SessionTokens",
   "slipstream.v1",
   sizeof(Slipstream__V1__SessionTokens),
-  3,
+  5,
   slipstream__v1__session_tokens__field_descriptors,
   slipstream__v1__session_tokens__field_indices_by_name,
-  1,  slipstream__v1__session_tokens__number_ranges,
+  2,  slipstream__v1__session_tokens__number_ranges,
   (ProtobufCMessageInit) slipstream__v1__session_tokens__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
