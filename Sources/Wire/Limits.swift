@@ -26,7 +26,7 @@ package enum Limits {
   package static let burstCountMax = 256
   package static let entropyWindowMax = 1024
   /// Logits of one row, which has to fit in a frame with its message.
-  package static let rowCountMax = 261_120
+  package static let rowCountMax = 258_048
 
   package static let slotCountMax = 4096
   package static let draftMethodCountMax = 16

@@ -131,6 +131,7 @@ extension IntegrationTests {
         let result = try await ask(cluster, query(parameters))
         #expect(result.tokens.map(\.rawValue) == expected.tokens, "threshold \(threshold)")
         #expect(result.collaboration?.targetShare == share)
+        #expect(result.collaboration?.isDegraded == false)
       }
       // Nothing is collaborative unless it is asked for.
       let exact = try await ask(cluster, query(nil))

@@ -67,7 +67,7 @@ import Wire
       within: { $0.tokens = [1] }, beyond: { $0.tokens = [] }),
     .list(
       "CollaborateAnswer.row", Samples.answer, WireMessage.collaborateAnswer, \.row, 1,
-      limit: 261_120),
+      limit: 258_048),
     LimitCase(
       "CollaborateAnswer.row", CollaborateAnswer(range: 0..<1), WireMessage.collaborateAnswer,
       within: { _ in }, beyond: { $0.row = [1] }),

@@ -179,8 +179,10 @@ final class DrafterCore {
       }
     case .refused(let refusal):
       entries[index].refusalCount += 1
-      // The router's word to the verifier may still be on its way.
-      if refusal.code.isRetryable, entries[index].refusalCount < Self.refusalMax {
+      // The router's word to the verifier may still be on its way, the session itself included: it
+      // takes another connection than this.
+      let mayChange = refusal.code.isRetryable || refusal.code == .unknownSession
+      if mayChange, entries[index].refusalCount < Self.refusalMax {
         entries[index].attachAt = clock.now + Self.retryDelay
         return
       }

@@ -89,10 +89,8 @@ package struct DraftBurst: Sendable, Equatable {
     self.tokens = tokens
   }
 
-  /// The distribution of the token at `position`, where it is known and the text there is the one
-  /// that the draft model went on from.
-  ///
-  /// - Parameter truth: all before `position`.
+  /// The distribution of the token at `position`, where it is known and `truth`, which is all before
+  /// that position, is the text that the draft model went on from.
   package func row(at position: Int, of truth: [TokenID]) -> RowSummary? {
     let index = position - self.position
     guard index >= 0, index < rows.count, truth.count == position,

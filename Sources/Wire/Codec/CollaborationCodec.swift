@@ -75,7 +75,7 @@ extension CollaborationParameters: @unsafe WireBody {
     interventionThreshold = unsafe raw.intervention_threshold
   }
 
-  /// - Parameter raw: null for an exact session.
+  // Null for an exact session.
   static func readIfPresent(
     _ raw: UnsafeMutablePointer<Slipstream__V1__Collaboration>?, _ field: String
   ) throws(WireError) -> CollaborationParameters? {

@@ -228,7 +228,7 @@ struct  Slipstream__V1__CollaborateAnswer
   size_t n_tokens;
   uint32_t *tokens;
   /*
-   * logits of the first distribution: f32, little endian, at most 261120; no NaN,
+   * logits of the first distribution: f32, little endian, at most 258048; no NaN,
    */
   ProtobufCBinaryData row;
 };
