@@ -103,25 +103,3 @@ struct DraftPacing {
       ])
   }
 }
-
-extension DrafterMail {
-  /// Whether this leaves a running pass without use.
-  func voids(
-    _ forward: DrafterSession.Forward, of session: DrafterSession, id: SessionID, endpoint: String
-  ) -> Bool {
-    switch self {
-    case .truth(id, let truth):
-      truth.isFinished
-        || session.isVoid(
-          forward,
-          after: TruthUpdate(
-            fromPosition: truth.from, tokens: truth.tokens, nodeIDs: truth.nodeIDs))
-    case .endDraft(let ended): ended == id
-    case .assign(let assigned, _): assigned == id
-    case .attachReply(let attached, _): attached == id
-    case .unlinked(let lost): lost == endpoint
-    case .reset, .stop: true
-    case .truth, .linked, .roundTrip: false
-    }
-  }
-}
