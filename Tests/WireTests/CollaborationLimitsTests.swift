@@ -180,7 +180,7 @@ import Wire
     expect(
       .unknownValue(field: "Collaboration.method", value: 6), body: 32,
       FrameBuilder().packed(1, [1])
-        .bytes(3, FrameBuilder().float(3, 1).float(5, 1).bytes).bytes(20, method.bytes))
+        .bytes(3, FrameBuilder().float(3, 1).float(5, 1).bytes).bytes(30, method.bytes))
   }
 
   private func expectAnswer(_ field: String, _ change: (inout CollaborateAnswer) -> Void) {
