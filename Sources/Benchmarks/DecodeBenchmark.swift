@@ -52,6 +52,12 @@ package struct DecodeBenchmark {
     package let acceptedTokenCount: Int
     /// Those that only a lossy rule lets pass.
     package let relaxedTokenCount: Int
+    /// Of the latest turn, as the two counts above.
+    package let acceptance: AcceptanceCounts
+    /// The planner's expectation of tokens over those that came, less 1.
+    package let plannerError: Double
+    /// See ``speedupSpread(_:plain:)``.
+    package let spread: Double
     package var speedup: Double { tokensPerSecond / plainTokensPerSecond }
   }
 
@@ -125,7 +131,11 @@ package struct DecodeBenchmark {
           plainTokensPerSecond: 1 / median(plainTimes),
           tokensPerStep: Double(statistics.emittedCount) / Double(max(1, statistics.stepCount)),
           draftTokenCount: statistics.verifiedCount, acceptedTokenCount: statistics.acceptedCount,
-          relaxedTokenCount: results[index].relaxedCount)
+          relaxedTokenCount: results[index].relaxedCount,
+          acceptance: AcceptanceCounts(statistics),
+          plannerError: statistics.expectedCount / Double(max(1, statistics.emittedCount)) - 1,
+          spread: speedupSpread(
+            times[index].map { Double(count) / $0 }, plain: plainTimes.map { 1 / $0 }))
         rows.append(row)
         progress(row)
       }

@@ -50,7 +50,8 @@ struct DrafterCommand: AsyncParsableCommand {
     let loaded =
       methods.usesModel
       ? try ModelLoading.model(
-        source.file, path: model.model, backend: model.backend, threadCount: model.threads) : nil
+        source.file, path: model.model, backend: model.backend, threadCount: model.threads,
+        weights: model.weights) : nil
     let identity = try source.identity(
       name: name, role: "drafter", contextLength: try source.contextLength(model.contextLength))
     var configuration = DrafterWorker.Configuration(

@@ -49,6 +49,7 @@ struct UpCommand: AsyncParsableCommand {
   @Option(help: "How drafting and verifying share the time: streamed, lockstep or vanilla.")
   var pipeline = Pipeline.streamed
 
+  @OptionGroup var weights: WeightCacheOptions
   @OptionGroup var stores: DraftStoreOptions
 
   @Option(help: "Seconds to wait until all three are ready.")
@@ -107,13 +108,13 @@ struct UpCommand: AsyncParsableCommand {
       "verifier",
       ["verifier", "-m", model, "--router", words[3], "--threads", "\(threads)"]
         + ["--spec-type", specType, "--pipeline", pipeline.rawValue]
-        + (kvMemory.map { ["--kv-memory", $0] } ?? [])
+        + (kvMemory.map { ["--kv-memory", $0] } ?? []) + weights.arguments
         + placement(0) + storeArguments(forDrafter: false) + common)
     let drafterMethods = draftModel == nil ? "trigram,recycle" : "draft"
     let drafter = try children.start(
       "drafter",
       ["drafter", "-m", draftModel ?? model, "--router", words[3], "--spec-type", drafterMethods]
-        + placement(1) + storeArguments(forDrafter: true) + common)
+        + weights.arguments + placement(1) + storeArguments(forDrafter: true) + common)
     _ = try await verifier.line(timeout: timeout)
     _ = try await drafter.line(timeout: timeout)
     return words[1]

@@ -61,18 +61,9 @@ struct VerifierCommand: AsyncParsableCommand {
     }
     try Processors.prepare(range: model.cpuRange, threadCount: model.threads)
     let source = try WorkerFile(path: model.model)
-    guard model.backend == Backend.native.rawValue else {
-      throw ValidationError(
-        "--backend \(model.backend): a verifier computes with the default backend; others round "
-          + "differently in every batch")
-    }
-    guard model.cacheTypes(backend: .native) == Backend.native.defaultCacheTypes else {
-      throw ValidationError(
-        "--cache-type-k, --cache-type-v: all verifiers of a model keep f16, so that any of them can "
-          + "go on with the text of another")
-    }
+    try model.checkVerifier()
     let loaded = try ModelLoading.model(
-      source.file, path: model.model, threadCount: model.threads)
+      source.file, path: model.model, threadCount: model.threads, weights: model.weights)
     let identity = try source.identity(
       name: name, role: "verifier", contextLength: try source.contextLength(model.contextLength))
     var configuration = VerifierWorker.Configuration(
@@ -98,5 +89,21 @@ struct VerifierCommand: AsyncParsableCommand {
       drain: { await worker.drain(timeout: .seconds(30)) })
     try await daemon.serve([service], logger: logger)
     await context.close()
+  }
+}
+
+extension ModelOptions {
+  /// - Throws: where a verifier would compute other bits than its peers.
+  func checkVerifier() throws {
+    guard backend == Backend.native.rawValue else {
+      throw ValidationError(
+        "--backend \(backend): a verifier computes with the default backend; others round "
+          + "differently in every batch")
+    }
+    guard cacheTypes(backend: .native) == Backend.native.defaultCacheTypes else {
+      throw ValidationError(
+        "--cache-type-k, --cache-type-v: all verifiers of a model keep i16, so that any of them can "
+          + "go on with the text of another")
+    }
   }
 }
