@@ -97,7 +97,11 @@ struct ModelTextCodec: TextCodec {
 
   func encode(_ text: String) -> [TokenID] {
     let begin = tokenizer.addsBeginOfSequence ? tokenizer.beginOfSequence : nil
-    return [begin].compactMap { $0 } + tokenizer.encode(text, parseSpecial: false)
+    return [begin].compactMap { $0 } + encode(continuation: text)
+  }
+
+  func encode(continuation text: String) -> [TokenID] {
+    tokenizer.encode(text, parseSpecial: false)
   }
 
   func encode(chat: [ChatTurn]) throws(ChatTemplateFailure) -> [TokenID] {

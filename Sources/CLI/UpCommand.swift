@@ -42,7 +42,7 @@ struct UpCommand: AsyncParsableCommand {
   @Option(
     help: """
       Local drafts of the verifier: none, auto, or any of trigram, recycle, recycle-published, \
-      copy, lookup, ngram and suffix, separated by commas.
+      copy, lookup, ngram, suffix and prediction, separated by commas.
       """)
   var specType = "auto"
 
@@ -51,6 +51,8 @@ struct UpCommand: AsyncParsableCommand {
 
   @OptionGroup var weights: WeightCacheOptions
   @OptionGroup var stores: DraftStoreOptions
+
+  @OptionGroup var allowed: AllowedRulesOptions
 
   @Option(help: "Seconds to wait until all three are ready.")
   var startTimeout = 120
@@ -108,6 +110,7 @@ struct UpCommand: AsyncParsableCommand {
       "verifier",
       ["verifier", "-m", model, "--router", words[3], "--threads", "\(threads)"]
         + ["--spec-type", specType, "--pipeline", pipeline.rawValue]
+        + ["--allow-verify-rules", allowed.allowVerifyRules]
         + (kvMemory.map { ["--kv-memory", $0] } ?? []) + weights.arguments
         + placement(0) + storeArguments(forDrafter: false) + common)
     let drafterMethods = draftModel == nil ? "trigram,recycle" : "draft"

@@ -30,8 +30,8 @@ struct VerifierCommand: AsyncParsableCommand {
 
   @Option(
     help: """
-      Local drafts: none, auto, or any of trigram, recycle, recycle-published, copy, lookup, ngram \
-      and suffix, separated by commas.
+      Local drafts: none, auto, or any of trigram, recycle, recycle-published, copy, lookup, ngram, \
+      suffix and prediction, separated by commas.
       """)
   var specType = "auto"
 
@@ -43,6 +43,8 @@ struct VerifierCommand: AsyncParsableCommand {
       "How drafting and verifying share the time of a session: streamed, lockstep or vanilla (in turns). Drafters follow."
   )
   var pipeline = Pipeline.streamed
+
+  @OptionGroup var allowed: AllowedRulesOptions
 
   func validate() throws {
     guard (1...4096).contains(slots) else {
@@ -77,6 +79,7 @@ struct VerifierCommand: AsyncParsableCommand {
     configuration.nodeLimit = specTreeNodes
     configuration.pipeline = pipeline
     configuration.tokenizer = source.tokenizer
+    configuration.verifyRules = allowed.rules
     configuration.stores = stores.settings(model: identity.modelFingerprint, role: "verifier")
     let context = try ZeroMQContext()
     let worker = VerifierWorker(

@@ -141,6 +141,11 @@ extension APIError {
     case .workerLost:
       self = .unavailable(
         "the worker of this generation was lost and no other took over", code: "worker_lost")
+    case .refused(let reason):
+      self = .invalid(reason, param: "verify_rule")
+    case .predictionTooLong(let tokenCount, let limit):
+      self = .invalid(
+        "the prediction has \(tokenCount) tokens; at most \(limit) are taken", param: "prediction")
     case .workerFailed:
       self.init(
         status: 500, type: "server_error", code: "worker_failed", param: nil,

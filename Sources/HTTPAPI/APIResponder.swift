@@ -187,7 +187,7 @@ extension HTTPField.Name {
   /// There where the text is not the target's own.
   static let slipstreamMode = named("x-slipstream-mode")
 
-  private static func named(_ name: String) -> HTTPField.Name {
+  static func named(_ name: String) -> HTTPField.Name {
     guard let name = HTTPField.Name(name) else { preconditionFailure("bad header name \(name)") }
     return name
   }

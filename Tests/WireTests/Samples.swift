@@ -38,6 +38,7 @@ enum Samples {
     register.draftDuration = Limits.durationMax
     register.relativeVerifyCosts = (0..<Limits.verifyCostCountMax).map { 1 + Float($0) / 8 }
     register.verifyDuration = .nanoseconds(1)
+    register.verifyRules = Set(VerifyRule.allCases)
     return register
   }
 
@@ -68,6 +69,14 @@ enum Samples {
     open.tenant = TenantID(bytes: (1...16).map { $0 })
     open.pipeline = .vanilla
     open.mirostatLimit = -0.5
+    open.rule = VerifyRuleParameters(.deferred)
+    open.rule.typicalProbability = 0
+    open.rule.typicalEntropy = 1 - 0x1p-53
+    open.rule.relaxedCandidates = Limits.vocabularyCountMax
+    open.rule.relaxedMargin = 1
+    open.rule.deferredEntropy = .greatestFiniteMagnitude
+    open.rule.deferredWindow = Limits.nodeCountMax
+    open.prediction = tokens(3, 90)
     return open
   }
 
@@ -154,6 +163,22 @@ enum Samples {
       ])
   }
 
+  /// A tree of draws.
+  static var drawn: Nodes {
+    var nodes = Nodes(
+      anchor: 0,
+      nodes: [
+        DraftNode(id: NodeID(rawValue: 9), parent: .none, token: 4, score: 0),
+        DraftNode(id: NodeID(rawValue: 10), parent: .none, token: 4, score: -1),
+        DraftNode(id: NodeID(rawValue: 11), parent: NodeID(rawValue: 9), token: 7, score: -2),
+      ])
+    nodes.laws = [
+      PlaceLaw(parent: .none, tokens: [0, 4, TokenID(.max)], weights: [1, .max, 300]),
+      PlaceLaw(parent: NodeID(rawValue: 9), tokens: [7], weights: [.max]),
+    ]
+    return nodes
+  }
+
   static var truth: Truth {
     var truth = Truth(
       from: 17, tokens: tokens(3), nodeIDs: [.none, NodeID(rawValue: .max), NodeID(rawValue: 3)])
@@ -178,6 +203,7 @@ enum Samples {
     heartbeat.roundTrip = Limits.durationMax
     var draftless = OpenSession(prompt: [0], sampling: SamplingParameters())
     draftless.draftOrigins = []
+    draftless.rule.rule = .kSequential
     var attach = AttachAcceptance(sampling: sampling, promptLength: 1, truthLength: 0)
     attach.tenant = .unnamed
     attach.pipeline = .lockstep
@@ -191,6 +217,7 @@ enum Samples {
     var chosen = CollaborateAnswer(range: 0..<1)
     chosen.summaries = [.init(entropy: 1, maxProbability: 0.5, gap: 0.25)]
     chosen.tokens = [3]
+    attach.rule = .traversal
     let ending = SessionEnding(finishReason: .cancelled, statistics: statistics)
     return [
       .register(register), .register(fullRegister),
@@ -221,7 +248,7 @@ enum Samples {
       .attachDraft(
         AttachDraft(drafterName: "d", drafterEpoch: epoch, truthLength: 0, truthHash: 0)),
       .attachReply(.accepted(attach)), .attachReply(.refused(refusal)),
-      .nodes(nodes), .nodes(Nodes(anchor: 3, nodes: [])), .truth(truth),
+      .nodes(nodes), .nodes(Nodes(anchor: 3, nodes: [])), .nodes(drawn), .truth(truth),
       .truth(Truth(from: 0, tokens: tokens(4))),
       .openSession(collaborative), .sessionTokens(mirostat), .collaborateIngest(ingest),
       .collaborateIngest(CollaborateIngest(firstPosition: 0, tokens: [1], want: .nothing)),
@@ -237,6 +264,8 @@ enum Samples {
     var open = OpenSession(prompt: tokens(Limits.contextLengthMax - 1), sampling: sampling)
     open.decided = tokens(1)
     open.mirostatLimit = .greatestFiniteMagnitude
+    open.rule = openSession.rule
+    open.prediction = tokens(Limits.predictionCountMax)
     open.sampling.logitBias = (0..<UInt32(Limits.logitBiasCountMax)).map {
       LogitBias(token: TokenID(UInt32.max - 5000 + $0), bias: 1)
     }
@@ -270,6 +299,14 @@ enum Samples {
     return [
       .collaborateIngest(ingest), .collaborateAnswer(answer),
       .openSession(open), .truth(truth), .truth(rows), .sessionFailed(refusal),
+    var drawn = Nodes(anchor: 0, nodes: nodes.filter { $0.id.rawValue > 1 })
+    drawn.laws = nodes.map { node in
+      PlaceLaw(
+        parent: node.id, tokens: tokens(Limits.lawEntryCountMax).reversed(),
+        weights: [UInt16](repeating: .max, count: Limits.lawEntryCountMax))
+    }
+    return [
+      .nodes(drawn), .openSession(open), .truth(truth), .truth(rows), .sessionFailed(refusal),
       .sessionTokens(SessionTokens(firstIndex: 0, tokens: tokens(Limits.contextLengthMax))),
       .nodes(Nodes(anchor: 0, nodes: nodes.filter { $0.id.rawValue > 1 })),
     ]

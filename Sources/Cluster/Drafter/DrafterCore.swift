@@ -19,6 +19,7 @@ final class DrafterCore {
     case model(LocalDrafter)
     case sources(DrafterSession)
     case collaboration(CollaborationAnswerer)
+    case draws(DrawDrafting)
   }
 
   struct Entry {
@@ -219,6 +220,7 @@ final class DrafterCore {
       entries[index].drafting = .sources(machine)
       entries[index].hasWork = true
     case .collaboration: return
+    case .draws: entries[index].hasWork = true
     case nil: startDrafting(index)
     }
   }
@@ -244,12 +246,15 @@ final class DrafterCore {
       !entries[index].truth.isEmpty, entries[index].truth.count >= acceptance.promptLength
     else { return }
     var configuration = DrafterSession.Configuration(
-      truth: entries[index].truth, sampling: acceptance.sampling,
+      truth: entries[index].truth, sampling: acceptance.rule.guessed(acceptance.sampling),
       contextLength: engine?.contextLength ?? identity.contextLength,
       vocabularyCount: identity.vocabularyCount)
     configuration.stopTokens = stopTokens
     do {
-      if let engine {
+      if let engine, acceptance.rule.drawsDrafts(acceptance.sampling) {
+        entries[index].drafting = .draws(
+          try DrawDrafting(acceptance, stopTokens: stopTokens, engine: engine))
+      } else if let engine {
         entries[index].drafting = .model(
           try LocalDrafter(
             configuration, stopTokens: stopTokens,
@@ -346,6 +351,15 @@ final class DrafterCore {
         entries[index].hasWork = false
         send(update, index: index, evenEmpty: entries[index].acceptance?.pipeline != .streamed)
       case .collaboration(let answerer): try answer(answerer, index: index)
+      case .draws(var drawing):
+        let (id, endpoint) = (entries[index].id, entries[index].endpoint)
+        let nodes = try drawing.draft(below: entries[index].truth) {
+          mailbox.contains { $0.voidsDraws(of: id, endpoint: endpoint) }
+        }
+        entries[index].drafting = .draws(drawing)
+        entries[index].hasWork = false
+        guard let nodes else { return }
+        outlets.sendToVerifier(endpoint, Envelope(session: id, message: .nodes(nodes)))
       case nil: entries[index].hasWork = false
       }
     } catch {

@@ -44,14 +44,14 @@ extension TargetSession {
   /// - Throws: ``EngineError`` where the pass fails, ``VerificationError`` where the rule cannot
   ///   judge `drawn`.
   func step(
-    drawn: DraftTree?, engine: InferenceEngine, sources: inout LocalSources, costs: VerifyCosts,
-    limit: Int
+    drawn: DraftTree?, origin: DraftOrigin = .model, engine: InferenceEngine,
+    sources: inout LocalSources, costs: VerifyCosts, limit: Int
   ) throws -> VerifyOutcome {
     let clock = ContinuousClock()
     let start = clock.now
     let ruled = try machine.nextRuledBatch(
-      drawn: drawn, sources: &sources, costs: costs.at(context: cache.committedCount),
-      limit: min(limit, InferenceEngine.batchLimit))
+      drawn: drawn, origin: origin, sources: &sources,
+      costs: costs.at(context: cache.committedCount), limit: min(limit, InferenceEngine.batchLimit))
     var forward = ForwardBatch()
     forward.tokens = ruled.batch.tokens
     forward.parents = ruled.batch.parents
@@ -152,9 +152,12 @@ struct LawDrafter {
   ///   - truth: what to draft below.
   ///   - length: most levels.
   ///   - limit: most drafts.
-  /// - Returns: the drafts; none where the draft model's context is full.
+  ///   - shouldStop: asked before each pass: whether the drafts are of no use any more.
+  /// - Returns: the drafts, none where the draft model's context is full; `nil` where it was stopped.
   /// - Throws: ``EngineError`` where a pass fails, ``DecodingError`` for unfit parameters.
-  mutating func draft(below truth: [TokenID], length: Int, limit: Int) throws -> DraftTree {
+  mutating func draft(
+    below truth: [TokenID], length: Int, limit: Int, shouldStop: () -> Bool = { false }
+  ) throws -> DraftTree? {
     let vocabulary = engine.model.shape.vocabularyCount
     var draws = try DraftDraws(
       demand, sampling: sampling, rootPosition: truth.count - 1, vocabularyCount: vocabulary)
@@ -165,6 +168,7 @@ struct LawDrafter {
     var text = truth
     var node = 0
     for level in 1...levels {
+      guard !shouldStop() else { return nil }
       try read(text)
       let recent = Array(text.suffix(draws.historyLength))
       node = try engine.withLogits { logits in

@@ -83,6 +83,9 @@ extension RouterService {
   }
 
   private func sessionFailed(_ refusal: Refusal, _ session: SessionID, at number: Int) {
+    if refusal.code == .ruleNotAllowed {
+      return submit(.refused(peer: number, session: session, message: refusal.message))
+    }
     submit(
       .failed(
         peer: number, session: session, isRetryable: refusal.code.letsSessionGoOn,

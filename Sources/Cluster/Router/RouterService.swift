@@ -185,7 +185,12 @@ package actor RouterService: GenerationService {
       throw .promptTooLong(
         promptTokenCount: request.prompt.count, contextLength: contextLength)
     }
-    for token in request.prompt where Int(token.rawValue) >= model.vocabularyCount {
+    guard request.prediction.count <= Limits.predictionCountMax else {
+      throw .predictionTooLong(
+        tokenCount: request.prediction.count, limit: Limits.predictionCountMax)
+    }
+    for token in request.prompt + request.prediction
+    where Int(token.rawValue) >= model.vocabularyCount {
       throw .unknownToken(token, vocabularyCount: model.vocabularyCount)
     }
     if request.collaboration?.method == .proxy { throw .noAntiexpert }
@@ -200,6 +205,8 @@ package actor RouterService: GenerationService {
     routed.ignoresEnd = request.ignoresEndOfSequence
     routed.tenant = request.tenant
     routed.collaboration = request.collaboration
+    routed.rule = request.rule
+    routed.prediction = request.prediction
     return routed
   }
 

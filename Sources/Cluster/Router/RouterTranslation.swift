@@ -17,6 +17,7 @@ extension WorkerRegistration {
       slotCount: register.slotCount)
     endpoint = register.dataEndpoint
     hasDraftModel = register.draftMethods.contains("draft")
+    verifyRules = register.verifyRules
   }
 }
 
@@ -30,6 +31,8 @@ extension RoutedEnding {
     totals.draftTokenCount = ending.statistics.drafted.total
     totals.acceptedTokenCount = ending.statistics.accepted.total
     totals.collaboration = ending.statistics.collaboration
+    totals.predictionTokenCount = ending.statistics.drafted[.prediction]
+    totals.acceptedPredictionTokenCount = ending.statistics.accepted[.prediction]
     self.init(reason: ending.finishReason, totals: totals)
   }
 }
@@ -60,6 +63,8 @@ extension OpenSession {
     tenant = request.tenant
     collaboration = request.collaboration
     mirostatLimit = request.mirostatLimit
+    rule = request.rule
+    prediction = request.prediction
   }
 }
 
@@ -73,6 +78,7 @@ extension ServiceError {
       case .overloaded(let queueLimit): .overloaded(queueLimit: queueLimit)
       case .workerLost(let name): .workerLost(name)
       case .workerFailed(let message): .workerFailed(message)
+      case .refused(let message): .refused(message)
       }
   }
 }
@@ -90,5 +96,7 @@ extension GenerationSummary {
     draftTokenCount = totals.draftTokenCount
     acceptedTokenCount = totals.acceptedTokenCount
     collaboration = totals.collaboration
+    predictionTokenCount = totals.predictionTokenCount
+    acceptedPredictionTokenCount = totals.acceptedPredictionTokenCount
   }
 }

@@ -54,6 +54,7 @@ extension VerifierCore {
       truthLength: start)
     acceptance.tenant = entries[index].tenant
     acceptance.pipeline = entries[index].pace.pipeline
+    acceptance.rule = entries[index].rules?.choice.rule ?? .gumbelMatch
     acceptance.relativeVerifyCosts = Array(
       costs.costs.relative.prefix(Limits.verifyCostCountMax))
     acceptance.verifyDuration = costs.single
@@ -79,6 +80,9 @@ extension VerifierCore {
       let link = entries[index].links.firstIndex(where: { $0.peer == peer }),
       entries[index].allowedOrigins.contains(.remote)
     else { return }
+    if let rules = entries[index].rules, rules.drawsDrafts, !message.laws.isEmpty {
+      return receiveDraws(peer, index, message, rules)
+    }
     let before = entries[index].target.machine.liveReceptionCount
     // On the wire the anchor is the token continued, here the place guessed.
     entries[index].target.receive(
@@ -88,6 +92,20 @@ extension VerifierCore {
         liveCount: entries[index].target.machine.liveReceptionCount - before, at: arrival - start)
     }
     entries[index].pace.received(at: time)
+  }
+
+  private func receiveDraws(
+    _ peer: PeerID, _ index: Int, _ message: Nodes, _ rules: RuledSession
+  ) {
+    do throws(VerificationError) {
+      guard try rules.receive(message, target: entries[index].target) else { return }
+      entries[index].pace.received(at: time)
+    } catch {
+      logger.warning(
+        "drafts that cannot be judged",
+        metadata: ["session.id": "\(entries[index].id)", "reason": "\(error)"])
+      unlink(peer, from: index)
+    }
   }
 
   func unlink(_ peer: PeerID, from index: Int) {

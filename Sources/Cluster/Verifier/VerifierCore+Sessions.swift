@@ -14,6 +14,11 @@ extension VerifierCore {
       fail(id, .tooManySessions, "all \(slotCount) sessions of this verifier are in use")
       return
     }
+    guard verifyRules.contains(message.rule.rule) else {
+      return fail(
+        id, .ruleNotAllowed,
+        "the verify rule \(message.rule.rule.rawValue) is not allowed by this verifier")
+    }
     if let parameters = message.collaboration {
       return collaborations.open(id, message, parameters: parameters)
     }
@@ -25,13 +30,21 @@ extension VerifierCore {
     configuration.tokenLimit = message.tokenLimit
     configuration.stopTokens = message.endTokens
     configuration.ignoresEndOfSequence = message.ignoresEnd
+    configuration.prediction = message.prediction
     do {
+      configuration.rule = try RuleChoice(
+        message.rule, sampling: message.sampling, vocabularyCount: vocabularyCount)
+      let rules = RuledSession(
+        configuration.rule, sampling: message.sampling, vocabularyCount: vocabularyCount,
+        nodeLimit: nodeLimit)
       let target = try TargetSession(configuration, engine: engine, sharesPrefixes: true)
+      // Draws are for one root: only taking turns leaves time for them.
+      let pipeline = rules?.drawsDrafts == true ? .vanilla : message.pipeline ?? pipeline
       entries.append(
         Entry(
           id: id, target: target, sampling: message.sampling,
           allowedOrigins: message.draftOrigins, tenant: message.tenant,
-          pace: SessionPace(message.pipeline ?? pipeline, step: costs.single)))
+          pace: SessionPace(pipeline, step: costs.single), rules: rules))
       traffic.begin(id)
       activeCount.store(entries.count)
       if target.isFinished { finish(entries.count - 1) }
@@ -39,6 +52,8 @@ extension VerifierCore {
       let code: RefusalCode
       if case .promptTooLong = error { code = .promptTooLong } else { code = .invalidMessage }
       fail(id, code, "\(error)")
+    } catch let error as VerificationError {
+      fail(id, .invalidMessage, "\(error)")
     } catch {
       fail(id, .internal, "\(error)")
     }

@@ -10,12 +10,14 @@ extension VerifierCore {
   /// One forward pass for all sessions that run, and one for each session that works in rounds with
   /// its drafter and may go on.
   func advance() {
-    for id in entries.filter({ $0.pace.pipeline != .streamed }).map(\.id) {
+    for id in entries.filter({ $0.pace.pipeline != .streamed || $0.rules != nil }).map(\.id) {
       if let index = index(of: id) { advanceRound(index) }
     }
     linger()
     // The mail taken while lingering may have ended sessions.
-    let running = entries.filter { !$0.isWaiting && $0.pace.pipeline == .streamed }
+    let running = entries.filter {
+      !$0.isWaiting && $0.pace.pipeline == .streamed && $0.rules == nil
+    }
     guard !running.isEmpty else { return }
     let start = clock.now
     for entry in running {
@@ -50,9 +52,14 @@ extension VerifierCore {
       entries[index].pace.stepBegins(at: time)
       let entry = entries[index]
       let limit = entry.pace.limit(nodeLimit, pendingCount: entry.target.pendingCount)
+      let stepCosts = entry.pace.costs(costs.costs)
       let outcome = try sources.use(entry.tenant) { sources throws(EngineError) in
-        try entry.target.step(
-          engine: engine, sources: &sources, costs: entry.pace.costs(costs.costs), limit: limit)
+        guard let rules = entry.rules else {
+          return try entry.target.step(
+            engine: engine, sources: &sources, costs: stepCosts, limit: limit)
+        }
+        return try rules.step(
+          entry.target, engine: engine, sources: &sources, costs: stepCosts, limit: limit)
       }
       publish(outcome, index: index, duration: clock.now - start)
     } catch {

@@ -26,6 +26,8 @@ final class VerifierCore {
     var links: [Link] = []
     var nextLink = 0
     var pace: SessionPace
+    /// Where drafts are judged by another rule than equality under shared noise.
+    var rules: RuledSession?
     /// Gave its memory to older sessions and goes on when one of them has ended.
     var isWaiting = false
   }
@@ -36,6 +38,7 @@ final class VerifierCore {
   let nodeLimit: Int
   let slotCount: Int
   let pipeline: Pipeline
+  let verifyRules: Set<VerifyRule>
   let traffic: DraftTraffic
   let start = ContinuousClock().now
   let tokenizerFingerprint: Fingerprint
@@ -68,6 +71,7 @@ final class VerifierCore {
     nodeLimit = configuration.nodeLimit
     slotCount = configuration.slotCount
     pipeline = configuration.pipeline
+    verifyRules = configuration.verifyRules.union([.gumbelMatch])
     self.traffic = traffic
     tokenizerFingerprint = configuration.identity.tokenizerFingerprint
     vocabularyCount = engine.model.shape.vocabularyCount

@@ -31,6 +31,9 @@ package final class VerifierWorker: Sendable {
     package var nodeLimit = 32
     /// How drafting and verifying share the time of sessions that do not say it.
     package var pipeline = Pipeline.streamed
+    /// Sessions that are taken, by the rule that judges their drafts, beside ``VerifyRule/gumbelMatch``.
+    /// All but these two trust the drafters with the law of the text, or change it.
+    package var verifyRules: Set<VerifyRule> = [.gumbelMatch, .match]
     /// Bytes of all KV caches; `nil` has room for eight contexts.
     package var keyValueMemoryBytes: Int?
     /// What becomes of that which the local drafts learn.
@@ -188,6 +191,7 @@ package final class VerifierWorker: Sendable {
     register.relativeVerifyCosts = Array(
       measured.costs.relative.prefix(Limits.verifyCostCountMax))
     register.verifyDuration = measured.single
+    register.verifyRules = configuration.verifyRules.union([.gumbelMatch])
     return register
   }
 

@@ -16,6 +16,10 @@ package struct RoutedRequest: Sendable, Equatable {
   package var collaboration: CollaborationParameters?
   /// Of Mirostat behind the decided tokens, as the latest verifier told it; `nil` without.
   package var mirostatLimit: Double?
+  /// How drafts are judged.
+  package var rule = VerifyRuleParameters()
+  /// A text that the answer is expected to be like; empty means none.
+  package var prediction: [TokenID] = []
 
   package init(prompt: [TokenID], sampling: SamplingParameters, tokenLimit: Int) {
     self.prompt = prompt
@@ -44,6 +48,9 @@ package struct RoutedTotals: Sendable, Equatable {
   package var acceptedTokenCount = 0
   /// `nil` for exact sessions.
   package var collaboration: CollaborationReport?
+  /// Of the verified draft tokens those that came from the prediction, and of the right ones.
+  package var predictionTokenCount = 0
+  package var acceptedPredictionTokenCount = 0
 
   package init() {}
 
@@ -60,6 +67,8 @@ package struct RoutedTotals: Sendable, Equatable {
     } else {
       total.collaboration = total.collaboration ?? part.collaboration
     }
+    total.predictionTokenCount += part.predictionTokenCount
+    total.acceptedPredictionTokenCount += part.acceptedPredictionTokenCount
   }
 }
 
@@ -86,4 +95,6 @@ package enum RouteFailure: Error, Sendable, Equatable {
   case workerLost(String)
   /// What the worker said.
   case workerFailed(String)
+  /// The request asks for what no verifier here does.
+  case refused(String)
 }

@@ -14,6 +14,8 @@ extension RouterMachine {
       mirostatLimit: Double? = nil)
     /// A worker refused a session or failed in it. `isRetryable`: another try may succeed.
     case failed(peer: Int, session: SessionID, isRetryable: Bool, message: String)
+    /// A verifier does not do what the request of a session asks for.
+    case refused(peer: Int, session: SessionID, message: String)
     /// A new generation, under an id that was never used.
     case requested(SessionID, RoutedRequest)
     /// The text is complete, whatever the verifier thinks.

@@ -113,7 +113,11 @@ package struct RouterMachine: Sendable, Equatable {
     case .failed(let peer, let session, let isRetryable, let message):
       guard hear(peer, at: now, into: &effects) else { return }
       workerFailed(
-        peer, session, isRetryable: isRetryable, message: message, at: now, into: &effects)
+        peer, session, isRetryable: isRetryable, .workerFailed(message), at: now, into: &effects)
+    case .refused(let peer, let session, let message):
+      guard hear(peer, at: now, into: &effects) else { return }
+      workerFailed(
+        peer, session, isRetryable: false, .refused(message), at: now, into: &effects)
     case .requested(let session, let request):
       admit(session, request, at: now, into: &effects)
     case .stopped(let session):

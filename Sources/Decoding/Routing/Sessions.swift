@@ -14,10 +14,13 @@ extension RouterMachine {
     guard request.collaboration == nil || !hasVerifier || hasDraftModel else {
       return end(id, .fail(id, .noDraftModel), into: &effects)
     }
+    if let refusal = refusal(of: request.rule.rule) {
+      return end(id, .fail(id, refusal), into: &effects)
+    }
     queue.append(id)
     placeWaiting(at: now, into: &effects)
     guard sessions[id]?.phase == .waiting else { return }
-    if !mayFindVerifier(at: now) {
+    if !mayFindVerifier(for: request, at: now) {
       end(id, .fail(id, .noVerifier), into: &effects)
     } else if queue.count > configuration.queueCountMax {
       end(
@@ -26,8 +29,9 @@ extension RouterMachine {
   }
 
   /// Whether waiting makes sense: a verifier is there, or was until a moment ago.
-  private func mayFindVerifier(at now: Duration) -> Bool {
-    hasVerifier || verifierLostAt.map { now - $0 < configuration.recoveryMax } ?? false
+  private func mayFindVerifier(for request: RoutedRequest, at now: Duration) -> Bool {
+    hasVerifier(for: request.rule.rule)
+      || verifierLostAt.map { now - $0 < configuration.recoveryMax } ?? false
   }
 
   /// Whether a drafter that takes new sessions can take part in collaborations.
@@ -83,7 +87,7 @@ extension RouterMachine {
 
   /// A worker refused a session or failed in it.
   mutating func workerFailed(
-    _ peer: Int, _ id: SessionID, isRetryable: Bool, message: String, at now: Duration,
+    _ peer: Int, _ id: SessionID, isRetryable: Bool, _ failure: RouteFailure, at now: Duration,
     into effects: inout [Effect]
   ) {
     guard let worker = workers[peer] else { return }
@@ -94,9 +98,9 @@ extension RouterMachine {
       releaseDrafter(of: id, into: &effects)
     } else if sessions[id]?.phase == .running(verifier: peer) {
       if isRetryable {
-        takeAway(id, .workerFailed(message), at: now, into: &effects)
+        takeAway(id, failure, at: now, into: &effects)
       } else {
-        end(id, .fail(id, .workerFailed(message)), into: &effects)
+        end(id, .fail(id, failure), into: &effects)
       }
     }
   }
@@ -210,11 +214,11 @@ extension RouterMachine {
   }
 
   mutating func expireSessions(at now: Duration, into effects: inout [Effect]) {
-    let mayFindVerifier = mayFindVerifier(at: now)
     let due = sessionsInOrder { session in
       switch session.phase {
       case .waiting:
-        session.orphanedAt.map { $0 + configuration.recoveryMax <= now } ?? !mayFindVerifier
+        session.orphanedAt.map { $0 + configuration.recoveryMax <= now }
+          ?? !mayFindVerifier(for: session.request, at: now)
       case .running: session.attempt.silentSince + configuration.silenceMax <= now
       case .stopping(_, let until): until <= now
       }

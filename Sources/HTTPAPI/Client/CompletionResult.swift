@@ -13,6 +13,10 @@ package struct CompletionResult: Sendable, Equatable {
   package var seed: UInt64?
   /// `nil` where the text is the target's own.
   package var collaboration: CollaborationLabel?
+  /// How drafts were judged, where the server tells it.
+  package var rule: VerifyRule?
+  /// Whether the text has the law of decoding without drafts, where the server tells it.
+  package var isLossless: Bool?
 
   package init() {}
 }
@@ -48,6 +52,8 @@ extension CompletionResult {
   mutating func merge(_ value: JSONValue) -> String {
     if let model = value["model"]?.string { self.model = model }
     if let seed = value["seed"]?.exactInteger { self.seed = UInt64(UInt(bitPattern: seed)) }
+    if let rule = value["verify_rule"]?.string { self.rule = VerifyRule(rawValue: rule) }
+    if case .boolean(let isLossless) = value["lossless"] { self.isLossless = isLossless }
     var piece = ""
     if let choice = value["choices"]?.array?.first {
       piece =
@@ -74,6 +80,14 @@ extension CompletionResult {
     }
     if let count = usage["prompt_tokens_details"]?["cached_tokens"]?.exactInteger {
       summary.cachedTokenCount = count
+    }
+    let details = usage["completion_tokens_details"]
+    if let accepted = details?["accepted_prediction_tokens"]?.exactInteger,
+      let rejected = details?["rejected_prediction_tokens"]?.exactInteger,
+      accepted >= 0, rejected >= 0, rejected <= .max - accepted
+    {
+      summary.acceptedPredictionTokenCount = accepted
+      summary.predictionTokenCount = accepted + rejected
     }
   }
 

@@ -21,11 +21,12 @@ extension APIResponder {
     var generation = fields.request(prompt: prompt)
     generation.tenant = TenantID(
       account: keys.account(of: request.headers[.authorization]), user: fields.user)
+    generation.prediction = codec.encode(continuation: fields.prediction)
     let isCollaborative = fields.collaboration != nil
     guard fields.streams else {
       var response = try await whole(generation, shape: shape, request: request)
       if isCollaborative { response.headers[.slipstreamMode] = "collaborative" }
-      return response
+      return response.labelled(shape.rule)
     }
     // Refusals come before the first byte, so that they have a status of their own.
     let events = try await service.generate(generation)
@@ -35,7 +36,7 @@ extension APIResponder {
     stream.summary.promptTokenCount = prompt.count
     var response = Self.response(stream, request: request)
     if isCollaborative { response.headers[.slipstreamMode] = "collaborative" }
-    return response
+    return response.labelled(shape.rule)
   }
 
   private func encode(chat turns: [ChatTurn]) throws(APIError) -> [TokenID] {
@@ -89,6 +90,17 @@ extension APIResponder {
       try await writer.finish(nil)
     }
     return Response(status: .ok, headers: headers, body: body)
+  }
+}
+
+extension Response {
+  /// With the header fields that tell the rule that judges drafts.
+  fileprivate consuming func labelled(_ label: RuleLabel?) -> Response {
+    var response = self
+    for header in label?.headers ?? [] {
+      response.headers[.named(header.name)] = header.value
+    }
+    return response
   }
 }
 

@@ -13,6 +13,8 @@ struct CompletionShape: Sendable {
   /// Chunks carry a `usage` key, `null` but in the last.
   var includesUsage = false
   var returnsTokens = false
+  /// The rule that the request named.
+  var rule: RuleLabel?
 
   init(endpoint: GenerationFields.Endpoint, model: String, fields: GenerationFields) {
     self.endpoint = endpoint
@@ -23,6 +25,7 @@ struct CompletionShape: Sendable {
     seed = fields.seed
     includesUsage = fields.includesUsage
     returnsTokens = fields.returnsTokens
+    rule = RuleLabel(fields.rule)
   }
 
   /// The body of an answer in one piece.
@@ -103,7 +106,7 @@ struct CompletionShape: Sendable {
       JSONMember(name: "model", value: .string(model)),
       JSONMember(name: "system_fingerprint", value: .string(Self.fingerprint(model))),
       JSONMember(name: "seed", value: .integer(seed)),
-    ]
+    ] + (rule?.members ?? [])
   }
 
   private func chunk(choice: [JSONMember], finish: JSONValue, usage: JSONValue) -> JSONValue {
@@ -121,7 +124,8 @@ struct CompletionShape: Sendable {
 }
 
 extension CompletionShape {
-  /// Token counts. Drafts are the cluster's own, so no prediction of the client's was accepted.
+  /// Token counts. Of the tokens drafted from the client's prediction some were right; the others
+  /// cost time, and are no part of the completion.
   static func usage(_ summary: GenerationSummary) -> JSONValue {
     [
       "prompt_tokens": .integer(summary.promptTokenCount),
@@ -129,7 +133,10 @@ extension CompletionShape {
       "total_tokens": .integer(summary.promptTokenCount + summary.completionTokenCount),
       "prompt_tokens_details": ["cached_tokens": .integer(summary.cachedTokenCount)],
       "completion_tokens_details": [
-        "reasoning_tokens": 0, "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0,
+        "reasoning_tokens": 0,
+        "accepted_prediction_tokens": .integer(summary.acceptedPredictionTokenCount),
+        "rejected_prediction_tokens": .integer(
+          summary.predictionTokenCount - summary.acceptedPredictionTokenCount),
       ],
     ]
   }

@@ -23,6 +23,10 @@ struct GenerationFields {
   var includesUsage: Bool
   /// Every chunk carries the token counts so far.
   var includesContinuousUsage: Bool
+  /// How drafts are judged, where the request says it.
+  var rule: VerifyRuleParameters?
+  /// A text that the answer is expected to be like; empty for none.
+  var prediction: String
   /// For whom the client asks, among those who share its key; empty where it does not say.
   var user: String
   /// `nil` for the target's own text.
@@ -44,6 +48,8 @@ struct GenerationFields {
     let streamOptions = try fields.object("stream_options")
     includesUsage = try streamOptions?.boolean("include_usage") ?? false
     includesContinuousUsage = try streamOptions?.boolean("continuous_usage_stats") ?? false
+    rule = try fields.verifyRule()
+    prediction = try fields.prediction()
     // The newer of OpenAI's two names for it wins.
     let user = try fields.string("user")
     self.user = try fields.string("safety_identifier") ?? user ?? ""
@@ -55,6 +61,7 @@ struct GenerationFields {
     request.stopStrings = stopStrings
     request.ignoresEndOfSequence = ignoresEndOfSequence
     request.collaboration = collaboration
+    request.rule = rule ?? VerifyRuleParameters()
     return request
   }
 

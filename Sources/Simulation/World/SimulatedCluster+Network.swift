@@ -200,6 +200,8 @@ extension RouterMachine.Event {
         mirostatLimit: mirostatLimit)
     case .failed(_, let session, let isRetryable, let message):
       .failed(peer: peer, session: session, isRetryable: isRetryable, message: message)
+    case .refused(_, let session, let message):
+      .refused(peer: peer, session: session, message: message)
     case .requested, .stopped, .cancelled, .messagesLost, .drain, .tick: self
     }
   }

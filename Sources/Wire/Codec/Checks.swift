@@ -42,6 +42,14 @@ enum Check {
     for cost in costs { try finite(cost, field) { $0 > 0 } }
   }
 
+  static func number(
+    _ value: Double, _ field: String, where isAllowed: (Double) -> Bool
+  ) throws(WireError) {
+    guard value.isFinite, isAllowed(value) else {
+      throw .invalidNumber(field: field, value: Float(value))
+    }
+  }
+
   static func finite(
     _ value: Float, _ field: String, where isAllowed: (Float) -> Bool = { _ in true }
   ) throws(WireError) {

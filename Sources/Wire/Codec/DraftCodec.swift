@@ -98,6 +98,7 @@ extension AttachAcceptance: @unsafe WireBody {
       let part = unsafe collaboration.raw(in: &scratch)
       unsafe raw.collaboration = scratch.place(part)
     }
+    unsafe raw.rule = rule.raw
     return unsafe raw
   }
 
@@ -113,6 +114,7 @@ extension AttachAcceptance: @unsafe WireBody {
     verifyDuration = unsafe Duration(clampingNanoseconds: raw.verify_ns)
     collaboration = unsafe try CollaborationParameters.readIfPresent(
       raw.collaboration, "AttachReply.collaboration")
+    rule = unsafe try VerifyRule.read(raw.rule, "AttachReply.rule") ?? .gumbelMatch
   }
 }
 

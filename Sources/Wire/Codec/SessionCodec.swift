@@ -20,6 +20,8 @@ extension OpenSession: @unsafe WireBody {
         ? .missing(field: "OpenSession.mirostat_limit")
         : .outOfRange(field: "OpenSession.resumes_mirostat", value: 1, allowed: 0...0)
     }
+    try rule.validate()
+    try Check.range(prediction.count, 0...Limits.predictionCountMax, "OpenSession.prediction")
   }
 
   func raw(in scratch: inout FrameScratch) -> Slipstream__V1__OpenSession {
@@ -45,6 +47,12 @@ extension OpenSession: @unsafe WireBody {
     }
     unsafe raw.resumes_mirostat = mirostatLimit == nil ? 0 : 1
     unsafe raw.mirostat_limit = mirostatLimit ?? 0
+    if rule != VerifyRuleParameters() {
+      let part = unsafe rule.raw(in: &scratch)
+      unsafe raw.verify_rule = scratch.place(part)
+    }
+    unsafe raw.n_prediction = prediction.count
+    unsafe raw.prediction = scratch.words(prediction)
     return unsafe raw
   }
 
@@ -75,6 +83,11 @@ extension OpenSession: @unsafe WireBody {
       raw.collaboration, "OpenSession.collaboration")
     mirostatLimit = unsafe try Reading.optional(
       raw.mirostat_limit, isThere: raw.resumes_mirostat != 0, "OpenSession.mirostat_limit")
+    if unsafe raw.verify_rule != nil {
+      rule = unsafe try VerifyRuleParameters.read(raw.verify_rule, "OpenSession.verify_rule")
+    }
+    prediction = unsafe Reading.words(
+      raw.prediction, raw.n_prediction, as: TokenID.init(rawValue:))
   }
 }
 

@@ -24,6 +24,11 @@ package struct OpenSession: Sendable, Equatable {
   /// What the earlier verifier said of Mirostat after `decided`; there exactly where the sampling
   /// uses it and tokens are decided.
   package var mirostatLimit: Double?
+  /// How drafts are judged.
+  package var rule = VerifyRuleParameters()
+  /// A text that the answer is expected to be like, ``Limits/predictionCountMax`` tokens at most;
+  /// empty means none.
+  package var prediction: [TokenID] = []
 
   package init(prompt: [TokenID], sampling: SamplingParameters) {
     self.prompt = prompt

@@ -12,6 +12,8 @@ extension RouterMachine.Event {
         mirostatLimit: limit)
     case .failed(let peer, let session, let isRetryable, let message):
       .failed(peer: map(peer), session: session, isRetryable: isRetryable, message: message)
+    case .refused(let peer, let session, let message):
+      .refused(peer: map(peer), session: session, message: message)
     case .requested, .stopped, .cancelled, .messagesLost, .drain, .tick: self
     }
   }

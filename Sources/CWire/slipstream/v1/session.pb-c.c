@@ -277,7 +277,7 @@ void   slipstream__v1__cancel_session__free_unpacked
   assert(message->base.descriptor == &slipstream__v1__cancel_session__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
-static const ProtobufCFieldDescriptor slipstream__v1__open_session__field_descriptors[13] =
+static const ProtobufCFieldDescriptor slipstream__v1__open_session__field_descriptors[15] =
 {
   {
     "prompt",
@@ -435,6 +435,30 @@ static const ProtobufCFieldDescriptor slipstream__v1__open_session__field_descri
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "verify_rule",
+    40,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__OpenSession, verify_rule),
+    &slipstream__v1__verify_rule__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "prediction",
+    41,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Slipstream__V1__OpenSession, n_prediction),
+    offsetof(Slipstream__V1__OpenSession, prediction),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned slipstream__v1__open_session__field_indices_by_name[] = {
   10,   /* field[10] = collaboration */
@@ -445,18 +469,21 @@ static const unsigned slipstream__v1__open_session__field_indices_by_name[] = {
   3,   /* field[3] = limits_tokens */
   12,   /* field[12] = mirostat_limit */
   9,   /* field[9] = pipeline */
+  14,   /* field[14] = prediction */
   0,   /* field[0] = prompt */
   11,   /* field[11] = resumes_mirostat */
   2,   /* field[2] = sampling */
   8,   /* field[8] = tenant */
   4,   /* field[4] = token_limit */
+  13,   /* field[13] = verify_rule */
 };
-static const ProtobufCIntRange slipstream__v1__open_session__number_ranges[3 + 1] =
+static const ProtobufCIntRange slipstream__v1__open_session__number_ranges[4 + 1] =
 {
   { 1, 0 },
   { 20, 9 },
   { 30, 10 },
-  { 0, 13 }
+  { 40, 13 },
+  { 0, 15 }
 };
 const ProtobufCMessageDescriptor slipstream__v1__open_session__descriptor =
 {
@@ -466,10 +493,10 @@ const ProtobufCMessageDescriptor slipstream__v1__open_session__descriptor =
   "Slipstream__V1__OpenSession",
   "slipstream.v1",
   sizeof(Slipstream__V1__OpenSession),
-  13,
+  15,
   slipstream__v1__open_session__field_descriptors,
   slipstream__v1__open_session__field_indices_by_name,
-  3,  slipstream__v1__open_session__number_ranges,
+  4,  slipstream__v1__open_session__number_ranges,
   (ProtobufCMessageInit) slipstream__v1__open_session__init,
   NULL,NULL,NULL    /* reserved[123] */
 };

@@ -23,6 +23,7 @@ typedef struct Slipstream__V1__EndDraft Slipstream__V1__EndDraft;
 typedef struct Slipstream__V1__AttachDraft Slipstream__V1__AttachDraft;
 typedef struct Slipstream__V1__AttachReply Slipstream__V1__AttachReply;
 typedef struct Slipstream__V1__AttachReply__Acceptance Slipstream__V1__AttachReply__Acceptance;
+typedef struct Slipstream__V1__PlaceLaw Slipstream__V1__PlaceLaw;
 typedef struct Slipstream__V1__Nodes Slipstream__V1__Nodes;
 typedef struct Slipstream__V1__Truth Slipstream__V1__Truth;
 
@@ -145,10 +146,14 @@ struct  Slipstream__V1__AttachReply__Acceptance
    * as in OpenSession; no truth follows then, but ingests
    */
   Slipstream__V1__Collaboration *collaboration;
+  /*
+   * unspecified means gumbel-match
+   */
+  Slipstream__V1__Rule rule;
 };
 #define SLIPSTREAM__V1__ATTACH_REPLY__ACCEPTANCE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&slipstream__v1__attach_reply__acceptance__descriptor) \
-    , NULL, 0, 0, {0,NULL}, SLIPSTREAM__V1__PIPELINE__PIPELINE_UNSPECIFIED, {0,NULL}, 0, NULL }
+    , NULL, 0, 0, {0,NULL}, SLIPSTREAM__V1__PIPELINE__PIPELINE_UNSPECIFIED, {0,NULL}, 0, NULL, SLIPSTREAM__V1__RULE__RULE_UNSPECIFIED }
 
 
 typedef enum {
@@ -173,6 +178,31 @@ struct  Slipstream__V1__AttachReply
 #define SLIPSTREAM__V1__ATTACH_REPLY__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&slipstream__v1__attach_reply__descriptor) \
     , SLIPSTREAM__V1__ATTACH_REPLY__OUTCOME__NOT_SET, {0} }
+
+
+/*
+ * The law that a draft model drew the children of one node from: weights over their sum.
+ */
+struct  Slipstream__V1__PlaceLaw
+{
+  ProtobufCMessage base;
+  /*
+   * 0 for nodes without a parent
+   */
+  uint32_t parent_id;
+  /*
+   * 1 to 64, strictly increasing: the first token, then distances to the previous one.
+   */
+  size_t n_token_deltas;
+  uint32_t *token_deltas;
+  /*
+   * one u16 (little endian) a token, at least 1
+   */
+  ProtobufCBinaryData weights;
+};
+#define SLIPSTREAM__V1__PLACE_LAW__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&slipstream__v1__place_law__descriptor) \
+    , 0, 0,NULL, {0,NULL} }
 
 
 /*
@@ -206,10 +236,19 @@ struct  Slipstream__V1__Nodes
    * one u8 a node: -16 times the natural logarithm, 255 at most
    */
   ProtobufCBinaryData scores;
+  /*
+   * With laws the message is a whole tree of draws below the anchor, siblings in the order of their
+   * draws. Children of a node without a law owe nothing to chance. Parents strictly increase.
+   */
+  /*
+   * at most 256
+   */
+  size_t n_laws;
+  Slipstream__V1__PlaceLaw **laws;
 };
 #define SLIPSTREAM__V1__NODES__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&slipstream__v1__nodes__descriptor) \
-    , 0, 0, 0,NULL, 0,NULL, 0,NULL, {0,NULL} }
+    , 0, 0, 0,NULL, 0,NULL, 0,NULL, {0,NULL}, 0,NULL }
 
 
 /*
@@ -351,6 +390,25 @@ Slipstream__V1__AttachReply *
 void   slipstream__v1__attach_reply__free_unpacked
                      (Slipstream__V1__AttachReply *message,
                       ProtobufCAllocator *allocator);
+/* Slipstream__V1__PlaceLaw methods */
+void   slipstream__v1__place_law__init
+                     (Slipstream__V1__PlaceLaw         *message);
+size_t slipstream__v1__place_law__get_packed_size
+                     (const Slipstream__V1__PlaceLaw   *message);
+size_t slipstream__v1__place_law__pack
+                     (const Slipstream__V1__PlaceLaw   *message,
+                      uint8_t             *out);
+size_t slipstream__v1__place_law__pack_to_buffer
+                     (const Slipstream__V1__PlaceLaw   *message,
+                      ProtobufCBuffer     *buffer);
+Slipstream__V1__PlaceLaw *
+       slipstream__v1__place_law__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   slipstream__v1__place_law__free_unpacked
+                     (Slipstream__V1__PlaceLaw *message,
+                      ProtobufCAllocator *allocator);
 /* Slipstream__V1__Nodes methods */
 void   slipstream__v1__nodes__init
                      (Slipstream__V1__Nodes         *message);
@@ -409,6 +467,9 @@ typedef void (*Slipstream__V1__AttachReply__Acceptance_Closure)
 typedef void (*Slipstream__V1__AttachReply_Closure)
                  (const Slipstream__V1__AttachReply *message,
                   void *closure_data);
+typedef void (*Slipstream__V1__PlaceLaw_Closure)
+                 (const Slipstream__V1__PlaceLaw *message,
+                  void *closure_data);
 typedef void (*Slipstream__V1__Nodes_Closure)
                  (const Slipstream__V1__Nodes *message,
                   void *closure_data);
@@ -427,6 +488,7 @@ extern const ProtobufCMessageDescriptor slipstream__v1__end_draft__descriptor;
 extern const ProtobufCMessageDescriptor slipstream__v1__attach_draft__descriptor;
 extern const ProtobufCMessageDescriptor slipstream__v1__attach_reply__descriptor;
 extern const ProtobufCMessageDescriptor slipstream__v1__attach_reply__acceptance__descriptor;
+extern const ProtobufCMessageDescriptor slipstream__v1__place_law__descriptor;
 extern const ProtobufCMessageDescriptor slipstream__v1__nodes__descriptor;
 extern const ProtobufCMessageDescriptor slipstream__v1__truth__descriptor;
 

@@ -96,10 +96,19 @@ struct  Slipstream__V1__OpenSession
    * finite; 0 unless resumes_mirostat
    */
   double mirostat_limit;
+  /*
+   * absent means gumbel-match
+   */
+  Slipstream__V1__VerifyRule *verify_rule;
+  /*
+   * A text that the answer is expected to be like; at most 16384 tokens.
+   */
+  size_t n_prediction;
+  uint32_t *prediction;
 };
 #define SLIPSTREAM__V1__OPEN_SESSION__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&slipstream__v1__open_session__descriptor) \
-    , 0,NULL, 0,NULL, NULL, 0, 0, 0,NULL, 0, 0, {0,NULL}, SLIPSTREAM__V1__PIPELINE__PIPELINE_UNSPECIFIED, NULL, 0, 0 }
+    , 0,NULL, 0,NULL, NULL, 0, 0, 0,NULL, 0, 0, {0,NULL}, SLIPSTREAM__V1__PIPELINE__PIPELINE_UNSPECIFIED, NULL, 0, 0, NULL, 0,NULL }
 
 
 /*
