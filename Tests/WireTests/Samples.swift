@@ -296,9 +296,6 @@ enum Samples {
       count: Limits.burstCountMax + 1)
     answer.tokens = tokens(Limits.burstCountMax)
     answer.row = [Float](repeating: -1.5, count: Limits.rowCountMax)
-    return [
-      .collaborateIngest(ingest), .collaborateAnswer(answer),
-      .openSession(open), .truth(truth), .truth(rows), .sessionFailed(refusal),
     var drawn = Nodes(anchor: 0, nodes: nodes.filter { $0.id.rawValue > 1 })
     drawn.laws = nodes.map { node in
       PlaceLaw(
@@ -306,6 +303,7 @@ enum Samples {
         weights: [UInt16](repeating: .max, count: Limits.lawEntryCountMax))
     }
     return [
+      .collaborateIngest(ingest), .collaborateAnswer(answer),
       .nodes(drawn), .openSession(open), .truth(truth), .truth(rows), .sessionFailed(refusal),
       .sessionTokens(SessionTokens(firstIndex: 0, tokens: tokens(Limits.contextLengthMax))),
       .nodes(Nodes(anchor: 0, nodes: nodes.filter { $0.id.rawValue > 1 })),
