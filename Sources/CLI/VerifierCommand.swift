@@ -76,6 +76,7 @@ struct VerifierCommand: AsyncParsableCommand {
     configuration.keyValueMemoryBytes = model.kvMemory?.bytes
     configuration.nodeLimit = specTreeNodes
     configuration.pipeline = pipeline
+    configuration.tokenizer = source.tokenizer
     configuration.stores = stores.settings(model: identity.modelFingerprint, role: "verifier")
     let context = try ZeroMQContext()
     let worker = VerifierWorker(

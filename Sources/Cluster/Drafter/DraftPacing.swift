@@ -115,22 +115,3 @@ struct DraftPacing {
       ])
   }
 }
-
-extension DrafterMail {
-  /// Whether this leaves a running pass without use.
-  func voids(_ pass: LocalDrafter.Pass, id: SessionID, endpoint: String) -> Bool {
-    switch self {
-    case .truth(id, let truth):
-      truth.isFinished
-        || pass.isVoid(
-          after: TruthUpdate(
-            fromPosition: truth.from, tokens: truth.tokens, nodeIDs: truth.nodeIDs))
-    case .endDraft(let ended): ended == id
-    case .assign(let assigned, _): assigned == id
-    case .attachReply(let attached, _): attached == id
-    case .unlinked(let lost): lost == endpoint
-    case .reset, .stop: true
-    case .truth, .linked, .roundTrip: false
-    }
-  }
-}

@@ -4,21 +4,6 @@ import InferenceTypes
 import Logging
 import Wire
 
-/// What reaches the thread that drafts.
-enum DrafterMail: Sendable {
-  case assign(SessionID, AssignDraft)
-  case endDraft(SessionID)
-  /// The connection to a verifier stands, and it has taken the registration.
-  case linked(endpoint: String)
-  case unlinked(endpoint: String)
-  case attachReply(SessionID, AttachReply)
-  case truth(SessionID, Truth)
-  /// A probe of the link to a verifier came back.
-  case roundTrip(endpoint: String, Duration)
-  case reset
-  case stop
-}
-
 /// The sessions of one drafter, on the thread that drafts. A model drafts trees or chains,
 /// training-free sources draft trees; either way nodes leave as soon as they exist.
 final class DrafterCore {
@@ -30,12 +15,13 @@ final class DrafterCore {
     var sendToRouter: @Sendable (Envelope) -> Void
   }
 
-  private enum Drafting {
+  enum Drafting {
     case model(LocalDrafter)
     case sources(DrafterSession)
+    case collaboration(CollaborationAnswerer)
   }
 
-  private struct Entry {
+  struct Entry {
     var id: SessionID
     var endpoint: String
     var acceptance: AttachAcceptance?
@@ -53,20 +39,20 @@ final class DrafterCore {
   private static let retryDelay = Duration.milliseconds(20)
   /// Nodes below the truth that training-free sources send.
   private static let sourceNodeMax = 24
-  private let engine: InferenceEngine?
+  let engine: InferenceEngine?
   /// Passes of the draft model by their size.
   private let draftCosts: VerifyCosts
   private let methods: DraftMethods
   private let identity: WorkerIdentity
-  private let stopTokens: [TokenID]
+  let stopTokens: [TokenID]
   private let slotCount: Int
   private let mailbox: Mailbox<DrafterMail>
   private let activeCount: ActiveCount
-  private let outlets: Outlets
-  private let logger: Logger
+  let outlets: Outlets
+  let logger: Logger
   private let clock = ContinuousClock()
   private var sources: KeptSources
-  private var entries: [Entry] = []
+  var entries: [Entry] = []
   private var turn = 0
   /// Of one token.
   private var draftDuration = Duration.milliseconds(5)
@@ -131,6 +117,7 @@ final class DrafterCore {
     case .truth(let id, let truth): receive(truth, id)
     case .roundTrip(let endpoint, let sample):
       roundTrips[endpoint, default: RoundTripEstimate()].add(sample)
+    case .ingest(let id, let ingest): receive(ingest, id)
     case .reset: while !entries.isEmpty { remove(entries.count - 1) }
     case .stop: return
     }
@@ -182,7 +169,11 @@ final class DrafterCore {
       entries[index].drafting = nil
       entries[index].pacing = DraftPacing(acceptance)
       entries[index].refusalCount = 0
-      startDrafting(index)
+      if let parameters = acceptance.collaboration {
+        startAnswering(index, parameters)
+      } else {
+        startDrafting(index)
+      }
     case .refused(let refusal):
       entries[index].refusalCount += 1
       // The router's word to the verifier may still be on its way, the session itself included: it
@@ -227,6 +218,7 @@ final class DrafterCore {
       _ = machine.receive(update)
       entries[index].drafting = .sources(machine)
       entries[index].hasWork = true
+    case .collaboration: return
     case nil: startDrafting(index)
     }
   }
@@ -306,14 +298,14 @@ final class DrafterCore {
       ])
   }
 
-  private func remove(_ index: Int) {
+  func remove(_ index: Int) {
     let entry = entries.remove(at: index)
     if engine != nil { entry.pacing.log(logger, id: entry.id) }
     activeCount.store(entries.count)
     outlets.sendToVerifier(entry.endpoint, Envelope(session: entry.id, message: .endDraft))
   }
 
-  private func index(of id: SessionID) -> Int? { entries.firstIndex { $0.id == id } }
+  func index(of id: SessionID) -> Int? { entries.firstIndex { $0.id == id } }
 
   // MARK: work
 
@@ -353,6 +345,7 @@ final class DrafterCore {
         entries[index].drafting = .sources(machine)
         entries[index].hasWork = false
         send(update, index: index, evenEmpty: entries[index].acceptance?.pipeline != .streamed)
+      case .collaboration(let answerer): try answer(answerer, index: index)
       case nil: entries[index].hasWork = false
       }
     } catch {

@@ -188,6 +188,10 @@ package actor RouterService: GenerationService {
     for token in request.prompt where Int(token.rawValue) >= model.vocabularyCount {
       throw .unknownToken(token, vocabularyCount: model.vocabularyCount)
     }
+    if request.collaboration?.method == .proxy { throw .noAntiexpert }
+    if request.collaboration?.method == .contrastive, model.vocabularyCount > Limits.rowCountMax {
+      throw .rowsTooLarge(vocabularyCount: model.vocabularyCount, limit: Limits.rowCountMax)
+    }
     let room = contextLength - request.prompt.count
     var routed = RoutedRequest(
       prompt: request.prompt, sampling: request.sampling,
@@ -195,6 +199,7 @@ package actor RouterService: GenerationService {
     routed.endTokens = tokenizer.endOfGeneration
     routed.ignoresEnd = request.ignoresEndOfSequence
     routed.tenant = request.tenant
+    routed.collaboration = request.collaboration
     return routed
   }
 

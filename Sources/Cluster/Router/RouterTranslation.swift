@@ -16,6 +16,7 @@ extension WorkerRegistration {
       vocabularyCount: register.vocabularyCount, contextLength: register.contextLength,
       slotCount: register.slotCount)
     endpoint = register.dataEndpoint
+    hasDraftModel = register.draftMethods.contains("draft")
   }
 }
 
@@ -28,6 +29,7 @@ extension RoutedEnding {
     totals.verifyStepCount = ending.statistics.verifyStepCount
     totals.draftTokenCount = ending.statistics.drafted.total
     totals.acceptedTokenCount = ending.statistics.accepted.total
+    totals.collaboration = ending.statistics.collaboration
     self.init(reason: ending.finishReason, totals: totals)
   }
 }
@@ -56,6 +58,8 @@ extension OpenSession {
     endTokens = request.endTokens
     ignoresEnd = request.ignoresEnd
     tenant = request.tenant
+    collaboration = request.collaboration
+    mirostatLimit = request.mirostatLimit
   }
 }
 
@@ -64,6 +68,7 @@ extension ServiceError {
     self =
       switch failure {
       case .noVerifier: .noVerifier
+      case .noDraftModel: .noDraftModel
       case .draining: .draining
       case .overloaded(let queueLimit): .overloaded(queueLimit: queueLimit)
       case .workerLost(let name): .workerLost(name)
@@ -84,5 +89,6 @@ extension GenerationSummary {
     verifyStepCount = totals.verifyStepCount
     draftTokenCount = totals.draftTokenCount
     acceptedTokenCount = totals.acceptedTokenCount
+    collaboration = totals.collaboration
   }
 }

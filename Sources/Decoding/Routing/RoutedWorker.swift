@@ -21,6 +21,8 @@ package struct WorkerRegistration: Sendable, Equatable {
   package var slotCount: Int
   /// Where drafters dial this verifier; empty where there is no such place.
   package var endpoint = ""
+  /// Whether this drafter can take part in collaborations.
+  package var hasDraftModel = false
 
   package init(
     role: Role, name: String, epoch: UInt64, modelFingerprint: [UInt8],

@@ -21,8 +21,11 @@ extension APIResponder {
     var generation = fields.request(prompt: prompt)
     generation.tenant = TenantID(
       account: keys.account(of: request.headers[.authorization]), user: fields.user)
+    let isCollaborative = fields.collaboration != nil
     guard fields.streams else {
-      return try await whole(generation, shape: shape, request: request)
+      var response = try await whole(generation, shape: shape, request: request)
+      if isCollaborative { response.headers[.slipstreamMode] = "collaborative" }
+      return response
     }
     // Refusals come before the first byte, so that they have a status of their own.
     let events = try await service.generate(generation)
@@ -30,7 +33,9 @@ extension APIResponder {
       events: events, shape: shape, pingInterval: configuration.pingInterval)
     stream.countsAlong = fields.includesContinuousUsage
     stream.summary.promptTokenCount = prompt.count
-    return Self.response(stream, request: request)
+    var response = Self.response(stream, request: request)
+    if isCollaborative { response.headers[.slipstreamMode] = "collaborative" }
+    return response
   }
 
   private func encode(chat turns: [ChatTurn]) throws(APIError) -> [TokenID] {

@@ -538,7 +538,7 @@ const ProtobufCMessageDescriptor slipstream__v1__attach_draft__descriptor =
   (ProtobufCMessageInit) slipstream__v1__attach_draft__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor slipstream__v1__attach_reply__acceptance__field_descriptors[7] =
+static const ProtobufCFieldDescriptor slipstream__v1__attach_reply__acceptance__field_descriptors[8] =
 {
   {
     "sampling",
@@ -624,8 +624,21 @@ static const ProtobufCFieldDescriptor slipstream__v1__attach_reply__acceptance__
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "collaboration",
+    30,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__AttachReply__Acceptance, collaboration),
+    &slipstream__v1__collaboration__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned slipstream__v1__attach_reply__acceptance__field_indices_by_name[] = {
+  7,   /* field[7] = collaboration */
   4,   /* field[4] = pipeline */
   1,   /* field[1] = prompt_length */
   0,   /* field[0] = sampling */
@@ -634,11 +647,12 @@ static const unsigned slipstream__v1__attach_reply__acceptance__field_indices_by
   5,   /* field[5] = verify_costs */
   6,   /* field[6] = verify_ns */
 };
-static const ProtobufCIntRange slipstream__v1__attach_reply__acceptance__number_ranges[2 + 1] =
+static const ProtobufCIntRange slipstream__v1__attach_reply__acceptance__number_ranges[3 + 1] =
 {
   { 1, 0 },
   { 20, 4 },
-  { 0, 7 }
+  { 30, 7 },
+  { 0, 8 }
 };
 const ProtobufCMessageDescriptor slipstream__v1__attach_reply__acceptance__descriptor =
 {
@@ -648,10 +662,10 @@ const ProtobufCMessageDescriptor slipstream__v1__attach_reply__acceptance__descr
   "Slipstream__V1__AttachReply__Acceptance",
   "slipstream.v1",
   sizeof(Slipstream__V1__AttachReply__Acceptance),
-  7,
+  8,
   slipstream__v1__attach_reply__acceptance__field_descriptors,
   slipstream__v1__attach_reply__acceptance__field_indices_by_name,
-  2,  slipstream__v1__attach_reply__acceptance__number_ranges,
+  3,  slipstream__v1__attach_reply__acceptance__number_ranges,
   (ProtobufCMessageInit) slipstream__v1__attach_reply__acceptance__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
