@@ -73,11 +73,15 @@ package struct DecodeBenchmark {
   let engine: InferenceEngine
   private let draftEngine: InferenceEngine?
   let costs: MeasuredCosts
+  private let draftCosts: MeasuredCosts?
 
   package init(engine: InferenceEngine, draftEngine: InferenceEngine?) throws(EngineError) {
     self.engine = engine
     self.draftEngine = draftEngine
     costs = try MeasuredCosts(engine: engine, sizeMax: 128, roundCount: 7)
+    var draftCosts: MeasuredCosts?
+    if let draftEngine { draftCosts = try MeasuredCosts(engine: draftEngine, roundCount: 7) }
+    self.draftCosts = draftCosts
   }
 
   /// Each prompt is decoded plainly and with every method, `roundCount` times in turns; times are
@@ -143,7 +147,8 @@ package struct DecodeBenchmark {
     _ configuration: VerifierSession.Configuration, drafts: DraftMethods
   ) throws -> LocalGenerator.Result {
     try LocalGenerator(
-      engine: engine, draftEngine: draftEngine, methods: drafts, costs: costs
+      engine: engine, draftEngine: draftEngine, methods: drafts, costs: costs,
+      draftCosts: draftCosts
     ).generate(configuration)
   }
 

@@ -235,18 +235,27 @@ static inline float ck_quantize_steps(int16_t *q, const float *x, size_t count, 
 
 static inline void ck_place_key_i16(uint8_t *block, size_t position, const int16_t *q, float step,
                                     size_t head_length) {
-  size_t pairs = ck_key_pairs(head_length);
-  for (size_t i = 0; i < pairs; i++) {
-    int16_t pair[2] = {q[2 * i], 2 * i + 1 < head_length ? q[2 * i + 1] : 0};
-    memcpy(block + 64 * i + 4 * position, pair, 4);
+  uint8_t *at = block + 4 * position;
+  for (size_t i = 0; i < head_length / 2; i++, at += 64) memcpy(at, q + 2 * i, 4);
+  if (head_length % 2 == 1) {
+    int16_t last[2] = {q[head_length - 1], 0};
+    memcpy(at, last, 4);
+    at += 64;
   }
-  memcpy(block + 64 * pairs + 4 * position, &step, 4);
+  memcpy(at, &step, 4);
 }
 
 static inline void ck_place_value_i16(uint8_t *block, size_t position, const int16_t *q,
                                       float step, size_t head_length) {
-  int16_t *row = (int16_t *)block + position / 2 * 2 * ck_value_length(head_length) + position % 2;
-  for (size_t i = 0; i < head_length; i++) row[2 * i] = q[i];
+  // Both positions of a pair at once, so that the compiler may take many elements at once.
+  uint8_t *row = block + position / 2 * 4 * ck_value_length(head_length);
+  int shift = position % 2 == 0 ? 0 : 16;
+  for (size_t i = 0; i < head_length; i++) {
+    uint32_t pair;
+    memcpy(&pair, row + 4 * i, 4);
+    pair = (pair & 0xffff0000u >> shift) | (uint32_t)(uint16_t)q[i] << shift;
+    memcpy(row + 4 * i, &pair, 4);
+  }
   memcpy(block + ck_value_steps_i16(head_length) + 4 * position, &step, 4);
 }
 

@@ -10,7 +10,7 @@ struct BenchCommand: ParsableCommand {
     commandName: "bench", abstract: "Measure speed on this machine.",
     subcommands: [
       EngineBenchCommand.self, KernelBenchCommand.self, DecodeBenchCommand.self,
-      CollaborateBenchCommand.self, MemoryBenchCommand.self,
+      LoadBenchCommand.self, CollaborateBenchCommand.self, MemoryBenchCommand.self,
     ])
 }
 

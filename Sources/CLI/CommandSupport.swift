@@ -1,4 +1,5 @@
 import ArgumentParser
+import Cluster
 import Engine
 import FoundationEssentials
 import GGUF
@@ -160,6 +161,21 @@ enum ModelLoading {
   static func draftEngine(
     _ path: String, tokenizer: BytePairTokenizer, target: InferenceEngine, options: ModelOptions
   ) throws -> InferenceEngine {
+    let (engine, vocabularies) = try drafting(
+      path, tokenizer: tokenizer, target: target, options: options)
+    guard vocabularies == nil else {
+      throw CommandFailure(
+        description:
+          "\(path): its tokenizer differs from that of \(options.model); this needs the same tokens"
+      )
+    }
+    return engine
+  }
+
+  /// The engine of a draft model, and what leads from its tokens to the target's where they differ.
+  static func drafting(
+    _ path: String, tokenizer: BytePairTokenizer, target: InferenceEngine, options: ModelOptions
+  ) throws -> (engine: InferenceEngine, vocabularies: Retokenizer?) {
     let file = try file(path)
     let own: BytePairTokenizer
     do { own = try BytePairTokenizer(file: file) } catch {
@@ -167,19 +183,15 @@ enum ModelLoading {
     }
     let draft = try model(
       file, path: path, threadCount: options.threads, weights: options.weights)
-    guard own.fingerprint == tokenizer.fingerprint,
-      draft.shape.vocabularyCount == target.model.shape.vocabularyCount
-    else {
-      throw CommandFailure(
-        description:
-          "\(path): its tokenizer differs from that of \(options.model); drafts need the "
-          + "same tokens")
-    }
-    return try InferenceEngine(
+    let isSame =
+      own.fingerprint == tokenizer.fingerprint
+      && draft.shape.vocabularyCount == target.model.shape.vocabularyCount
+    let engine = try InferenceEngine(
       model: draft, threadCount: options.threads,
       contextLength: min(target.contextLength, draft.shape.contextLength),
       keyValueMemoryBytes: options.kvMemory?.bytes,
       cacheTypes: options.cacheTypes(backend: draft.backend))
+    return (engine, isSame ? nil : Retokenizer(target: tokenizer, draft: own))
   }
 }
 

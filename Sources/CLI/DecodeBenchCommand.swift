@@ -32,8 +32,7 @@ struct DecodeBenchCommand: AsyncParsableCommand {
     help: "Draft model file (GGUF).")
   var draftModel: String?
 
-  @Option(help: "JSON lines with \"id\", \"category\" and \"turns\"; the first turn is asked.")
-  var prompts: String
+  @OptionGroup var prompts: PromptOptions
 
   @Option(
     help: """
@@ -82,6 +81,9 @@ struct DecodeBenchCommand: AsyncParsableCommand {
     parsing: .unconditional, help: "Milliseconds of round trip added between drafter and target.")
   var rtt: Double?
 
+  @Option(help: "Across processes: draft (the draft model writes trees) or draft-chain.")
+  var drafterSpecType = "draft"
+
   @Option(help: "Log level of the processes.")
   var workerLogLevel = "warning"
 
@@ -97,6 +99,10 @@ struct DecodeBenchCommand: AsyncParsableCommand {
     }
     guard explain || sessions == 1 else {
       throw ValidationError("--sessions \(sessions): needs --explain")
+    }
+    guard ["draft", "draft-chain"].contains(drafterSpecType) else {
+      throw ValidationError(
+        "--drafter-spec-type \(drafterSpecType): expected draft or draft-chain")
     }
     if let rtt, !(0...5000).contains(rtt) {
       throw ValidationError("--rtt \(rtt): expected 0 to 5000 milliseconds")
@@ -140,9 +146,10 @@ struct DecodeBenchCommand: AsyncParsableCommand {
       let bench = RemoteDecodeBench(
         model: model, draftModel: draftModel, pipelines: pipelines,
         localMethods: methods.map { $0.replacing("+", with: ",") } ?? "none",
-        roundTripMilliseconds: rtt ?? 0, logLevel: workerLogLevel)
+        roundTripMilliseconds: rtt ?? 0, shape: drafterSpecType == "draft" ? .tree : .chain,
+        logLevel: workerLogLevel)
       return try await bench.run(
-        try PromptFile.load(prompts, template: try ChatTemplate(file: file), tokenizer: tokenizer),
+        try prompts.load(template: try ChatTemplate(file: file), tokenizer: tokenizer),
         sampling: try sampling.parameters(), tokenLimit: tokenLimit < 0 ? nil : tokenLimit,
         stopTokens: tokenizer.endOfGeneration, roundCount: repetitions, output: output)
     }
@@ -167,8 +174,7 @@ struct DecodeBenchCommand: AsyncParsableCommand {
         "note: the verify rule \(rule.rawValue) is lossy: its texts do not have the target model's "
           + "law")
     }
-    let all = try PromptFile.load(
-      prompts, template: try ChatTemplate(file: file), tokenizer: tokenizer)
+    let all = try prompts.load(template: try ChatTemplate(file: file), tokenizer: tokenizer)
     let benchmark = try DecodeBenchmark(engine: engine, draftEngine: draftEngine)
     guard !explain else { return try explain(benchmark, all, chosen, tokenizer) }
     let rows = try benchmark.run(

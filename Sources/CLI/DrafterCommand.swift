@@ -23,9 +23,10 @@ struct DrafterCommand: AsyncParsableCommand {
   var slots = 8
 
   @Option(
-    help:
-      "draft (the model writes chains), or training-free: trigram, recycle, or both in a list. Those need only the tokenizer of the model file."
-  )
+    help: """
+      draft (the model writes trees), draft-chain, or training-free: trigram, recycle, and others \
+      of "slipstream run", in a list. Those need only the tokenizer of the model file.
+      """)
   var specType = "draft"
 
   func validate() throws {
@@ -33,9 +34,11 @@ struct DrafterCommand: AsyncParsableCommand {
       throw ValidationError("--slots \(slots): expected 1 to 4096")
     }
     let methods = try DraftMethods(parsing: specType, hasDraftModel: true)
-    guard methods.list == ["draft"] || !methods.usesModel && methods.list != ["none"] else {
+    let isModel = methods.usesModel && methods.list.count == 1
+    guard isModel || methods.usesSources && !methods.usesModel, !methods.usesSkipping else {
       throw ValidationError(
-        "--spec-type \(specType): a drafter runs either \"draft\" or training-free methods")
+        "--spec-type \(specType): a drafter runs either \"draft\", \"draft-chain\" or training-free "
+          + "methods")
     }
   }
 

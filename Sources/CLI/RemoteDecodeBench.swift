@@ -1,5 +1,6 @@
 import ArgumentParser
 import Benchmarks
+import Cluster
 import Engine
 import Foundation
 import InferenceTypes
@@ -12,6 +13,7 @@ struct RemoteDecodeBench {
   let pipelines: [Pipeline]
   let localMethods: String
   let roundTripMilliseconds: Double
+  let shape: DraftShape
   let logLevel: String
 
   /// - Throws: `ValidationError` that names the pipeline at fault.
@@ -42,6 +44,7 @@ struct RemoteDecodeBench {
     configuration.contextLength = model.contextLength
     configuration.roundTrip = .microseconds(Int64(roundTripMilliseconds * 1000))
     configuration.localMethods = localMethods
+    configuration.shape = shape
     configuration.logLevel = logLevel
     let pair = try await RemotePair(configuration)
     do {

@@ -58,18 +58,12 @@ struct VerifierCommand: AsyncParsableCommand {
   func run() async throws {
     let logger = daemon.logger("verifier")
     let methods = try DraftMethods(parsing: specType, hasDraftModel: false)
+    guard !methods.usesSkipping else {
+      throw ValidationError("--spec-type \(specType): only \"slipstream run\" drafts with \"skip\"")
+    }
     try Processors.prepare(range: model.cpuRange, threadCount: model.threads)
     let source = try WorkerFile(path: model.model)
-    guard model.backend == Backend.native.rawValue else {
-      throw ValidationError(
-        "--backend \(model.backend): a verifier computes with the default backend; others round "
-          + "differently in every batch")
-    }
-    guard model.cacheTypes(backend: .native) == Backend.native.defaultCacheTypes else {
-      throw ValidationError(
-        "--cache-type-k, --cache-type-v: all verifiers of a model keep i16, so that any of them can "
-          + "go on with the text of another")
-    }
+    try model.checkVerifier()
     let loaded = try ModelLoading.model(
       source.file, path: model.model, threadCount: model.threads, weights: model.weights)
     let identity = try source.identity(
@@ -84,6 +78,7 @@ struct VerifierCommand: AsyncParsableCommand {
     configuration.keyValueMemoryBytes = model.kvMemory?.bytes
     configuration.nodeLimit = specTreeNodes
     configuration.pipeline = pipeline
+    configuration.tokenizer = source.tokenizer
     configuration.verifyRules = allowed.rules
     configuration.stores = stores.settings(model: identity.modelFingerprint, role: "verifier")
     let context = try ZeroMQContext()
@@ -98,5 +93,21 @@ struct VerifierCommand: AsyncParsableCommand {
       drain: { await worker.drain(timeout: .seconds(30)) })
     try await daemon.serve([service], logger: logger)
     await context.close()
+  }
+}
+
+extension ModelOptions {
+  /// - Throws: where a verifier would compute other bits than its peers.
+  func checkVerifier() throws {
+    guard backend == Backend.native.rawValue else {
+      throw ValidationError(
+        "--backend \(backend): a verifier computes with the default backend; others round "
+          + "differently in every batch")
+    }
+    guard cacheTypes(backend: .native) == Backend.native.defaultCacheTypes else {
+      throw ValidationError(
+        "--cache-type-k, --cache-type-v: all verifiers of a model keep i16, so that any of them can "
+          + "go on with the text of another")
+    }
   }
 }

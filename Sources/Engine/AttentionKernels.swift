@@ -205,6 +205,7 @@ final class AttentionArena: Sendable {
   private let scoreCount: Int
   private let branchBytes: Int
   let places: MemoryView<AttentionPlan.Place>
+  let placeOfNode: MemoryView<Int>
   let order: MemoryView<Int>
   let tips: MemoryView<Int>
   let sequences: MemoryView<AttentionPlan.Sequence>
@@ -244,8 +245,10 @@ final class AttentionArena: Sendable {
       for: "attention")
     branches = try AlignedBuffer(sizeBytes: workerCount * branchBytes, for: "attention")
     places = try room(AttentionPlan.Place.self, batchLimit)
+    placeOfNode = try room(Int.self, batchLimit)
     order = try room(Int.self, batchLimit)
-    tips = try room(Int.self, batchLimit + 1)
+    // A chain for each sequence, even where all its nodes stand beside it, and a tail for each leaf.
+    tips = try room(Int.self, 2 * batchLimit)
     sequences = try room(AttentionPlan.Sequence.self, batchLimit)
     blocks = try room(UInt32.self, batchLimit * BlockLayout.blocks(for: contextLength))
     branchIndices = try room(UInt32.self, branchBlocks)

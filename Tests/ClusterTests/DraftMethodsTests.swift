@@ -32,7 +32,7 @@ import Testing
     #expect(throws: DraftMethodError.noneWithOthers("none,copy")) {
       try DraftMethods(parsing: "none,copy", hasDraftModel: false)
     }
-    #expect(throws: DraftMethodError.noDraftModel) {
+    #expect(throws: DraftMethodError.noDraftModel("draft")) {
       try DraftMethods(parsing: "draft", hasDraftModel: false)
     }
     #expect(throws: DraftMethodError.unknown("", supported: DraftMethods.names)) {

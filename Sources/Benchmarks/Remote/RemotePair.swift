@@ -1,3 +1,4 @@
+package import Cluster
 package import Foundation
 package import InferenceTypes
 import Transport
@@ -19,6 +20,8 @@ package final class RemotePair {
     /// Methods by which the verifier drafts beside the drafter, as its --spec-type; "none" for none.
     package var localMethods = "none"
     package var logLevel = "warning"
+    /// What the drafter's model writes.
+    package var shape = DraftShape.tree
 
     package init(executable: URL, target: String, draft: String, processors: [Int]) {
       precondition(processors.count == 2, "\(processors.count) processors for two workers")
@@ -85,7 +88,8 @@ package final class RemotePair {
       ["verifier", "-m", configuration.target, "--spec-type", configuration.localMethods]
         + ["--name", "bench-verifier"]
         + ["--bind", "tcp://\(address):*", "--insecure-plaintext"],
-      ["drafter", "-m", configuration.draft, "--spec-type", "draft", "--name", "bench-drafter"],
+      ["drafter", "-m", configuration.draft, "--name", "bench-drafter"]
+        + ["--spec-type", configuration.shape == .tree ? "draft" : "draft-chain"],
     ]
     workers = zip(arguments, configuration.processors).map { arguments, processor in
       WorkerProcess(

@@ -6,10 +6,18 @@ extension LocalGenerator {
   /// Generates under any rule but ``VerifyRule/gumbelMatch``.
   ///
   /// Where drafts decide about the text, nothing that was measured decides about the drafts: the
-  /// same seed gives the same text again.
+  /// same seed gives the same text again. So a draft model writes chains here.
+  ///
+  /// - Throws: ``DraftMethodError`` for methods that these rules have no use for.
   func generateByRule(
     _ configuration: VerifierSession.Configuration, onTokens: ([TokenID]) -> Void
   ) throws -> Result {
+    if draftEngine != nil, vocabularies != nil {
+      throw DraftMethodError.otherTokens(rule: configuration.rule.rule)
+    }
+    guard skipMemory == nil else {
+      throw DraftMethodError.skipping(rule: configuration.rule.rule)
+    }
     let target = try TargetSession(configuration, engine: engine)
     let costs = configuration.rule.isExact ? costs : .assumed
     var drafter = try draftEngine.map { engine in
@@ -87,7 +95,7 @@ private enum RuleDrafter {
         DrafterSession.Configuration(
           truth: truth, sampling: rule.guessed(configuration.sampling),
           contextLength: engine.contextLength, vocabularyCount: configuration.vocabularyCount),
-        stopTokens: configuration.stopTokens, window: LocalGenerator.draftLength, engine: engine))
+        stopTokens: configuration.stopTokens, plan: DraftPlan(shape: .chain), engine: engine))
   }
 
   /// Drafts below the target's truth; what the rule only compares goes straight into the session.
@@ -96,10 +104,12 @@ private enum RuleDrafter {
     case .tokens(var drafter):
       let update = try drafter.draft()
       self = .tokens(drafter)
-      target.receive(update.nodes, anchor: update.anchor, link: 0, origin: .model)
+      if let update {
+        target.receive(update.nodes, anchor: update.anchor, link: 0, origin: .model)
+      }
       return nil
     case .draws(var drafter):
-      let length = min(LocalGenerator.draftLength, target.machine.draftDepthMax)
+      let length = min(DraftPlan.chainLength, target.machine.draftDepthMax)
       let tree = try drafter.draft(below: target.machine.truth, length: length, limit: limit - 1)
       self = .draws(drafter)
       return tree

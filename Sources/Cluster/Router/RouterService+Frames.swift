@@ -59,7 +59,7 @@ extension RouterService {
       submit(
         .tokens(
           peer: number, session: session, firstIndex: tokens.firstIndex, tokens.tokens,
-          ending: tokens.ending.map { RoutedEnding($0) }))
+          ending: tokens.ending.map { RoutedEnding($0) }, mirostatLimit: tokens.mirostatLimit))
     case .sessionFailed(let refusal): sessionFailed(refusal, session, at: number)
     case .reject(let reject):
       logger.info(
@@ -75,7 +75,7 @@ extension RouterService {
         sessionFailed(reject.refusal, session, at: number)
       }
     case .registered, .openSession, .cancelSession, .assignDraft, .draftAssigned, .endDraft,
-      .attachDraft, .attachReply, .nodes, .truth:
+      .attachDraft, .attachReply, .nodes, .truth, .collaborateIngest, .collaborateAnswer:
       note(.unexpectedMessage, from: number, detail: message.name)
       reject(
         .unexpectedMessage, "routers do not take \(message.name)", type: message.type, to: number)

@@ -193,6 +193,10 @@ package actor RouterService: GenerationService {
     where Int(token.rawValue) >= model.vocabularyCount {
       throw .unknownToken(token, vocabularyCount: model.vocabularyCount)
     }
+    if request.collaboration?.method == .proxy { throw .noAntiexpert }
+    if request.collaboration?.method == .contrastive, model.vocabularyCount > Limits.rowCountMax {
+      throw .rowsTooLarge(vocabularyCount: model.vocabularyCount, limit: Limits.rowCountMax)
+    }
     let room = contextLength - request.prompt.count
     var routed = RoutedRequest(
       prompt: request.prompt, sampling: request.sampling,
@@ -200,6 +204,7 @@ package actor RouterService: GenerationService {
     routed.endTokens = tokenizer.endOfGeneration
     routed.ignoresEnd = request.ignoresEndOfSequence
     routed.tenant = request.tenant
+    routed.collaboration = request.collaboration
     routed.rule = request.rule
     routed.prediction = request.prediction
     return routed

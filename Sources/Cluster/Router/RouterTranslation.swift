@@ -16,6 +16,7 @@ extension WorkerRegistration {
       vocabularyCount: register.vocabularyCount, contextLength: register.contextLength,
       slotCount: register.slotCount)
     endpoint = register.dataEndpoint
+    hasDraftModel = register.draftMethods.contains("draft")
     verifyRules = register.verifyRules
   }
 }
@@ -29,6 +30,7 @@ extension RoutedEnding {
     totals.verifyStepCount = ending.statistics.verifyStepCount
     totals.draftTokenCount = ending.statistics.drafted.total
     totals.acceptedTokenCount = ending.statistics.accepted.total
+    totals.collaboration = ending.statistics.collaboration
     totals.predictionTokenCount = ending.statistics.drafted[.prediction]
     totals.acceptedPredictionTokenCount = ending.statistics.accepted[.prediction]
     self.init(reason: ending.finishReason, totals: totals)
@@ -59,6 +61,8 @@ extension OpenSession {
     endTokens = request.endTokens
     ignoresEnd = request.ignoresEnd
     tenant = request.tenant
+    collaboration = request.collaboration
+    mirostatLimit = request.mirostatLimit
     rule = request.rule
     prediction = request.prediction
   }
@@ -69,6 +73,7 @@ extension ServiceError {
     self =
       switch failure {
       case .noVerifier: .noVerifier
+      case .noDraftModel: .noDraftModel
       case .draining: .draining
       case .overloaded(let queueLimit): .overloaded(queueLimit: queueLimit)
       case .workerLost(let name): .workerLost(name)
@@ -90,6 +95,7 @@ extension GenerationSummary {
     verifyStepCount = totals.verifyStepCount
     draftTokenCount = totals.draftTokenCount
     acceptedTokenCount = totals.acceptedTokenCount
+    collaboration = totals.collaboration
     predictionTokenCount = totals.predictionTokenCount
     acceptedPredictionTokenCount = totals.acceptedPredictionTokenCount
   }

@@ -3,6 +3,7 @@ package import Engine
 package import InferenceTypes
 package import Logging
 import Synchronization
+package import Tokenizer
 package import Transport
 import Wire
 
@@ -37,6 +38,8 @@ package final class VerifierWorker: Sendable {
     package var keyValueMemoryBytes: Int?
     /// What becomes of that which the local drafts learn.
     package var stores = DraftStoreSettings()
+    /// Of the model; without it collaborations are refused.
+    package var tokenizer: BytePairTokenizer?
 
     package init(identity: WorkerIdentity, routerEndpoint: String, methods: DraftMethods) {
       self.identity = identity
@@ -51,6 +54,7 @@ package final class VerifierWorker: Sendable {
   private let logger: Logger
   private let mailbox = Mailbox<VerifierMail>(limit: 8192)
   private let activeCount = ActiveCount()
+  private let collaborationCount = ActiveCount()
   private let traffic = DraftTraffic()
   private let start = ContinuousClock().now
   private let link = Mutex<RouterLink?>(nil)
@@ -106,10 +110,13 @@ package final class VerifierWorker: Sendable {
   package func drain(timeout: Duration) async {
     link.withLock { $0 }?.drain()
     let deadline = ContinuousClock().now + timeout
-    while activeCount.value > 0, ContinuousClock().now < deadline {
+    while activeSessionCount > 0, ContinuousClock().now < deadline {
       do { try await Task.sleep(for: .milliseconds(20)) } catch { return }
     }
   }
+
+  /// Exact and collaborative ones.
+  private var activeSessionCount: Int { activeCount.value + collaborationCount.value }
 
   private func serve(
     _ routerLink: RouterLink, data: ZeroMQRouter, onRegistered: @escaping @Sendable () -> Void
@@ -117,7 +124,8 @@ package final class VerifierWorker: Sendable {
     try await withThrowingTaskGroup(of: Void.self) { group in
       group.addTask { [self] in
         try await routerLink.run(
-          activeSessionCount: { self.activeCount.value }, onRegistered: onRegistered,
+          activeSessionCount: { self.activeSessionCount },
+          onRegistered: onRegistered,
           onReset: { self.mailbox.post(.reset) },
           onMessage: { self.routeControl($0) })
       }
@@ -153,7 +161,8 @@ package final class VerifierWorker: Sendable {
     let logger = self.logger
     VerifierCore(
       engine: engine, costs: costs, sources: sources, configuration: configuration,
-      mailbox: mailbox, activeCount: activeCount, traffic: traffic, logger: logger,
+      mailbox: mailbox, activeCount: activeCount, collaborationCount: collaborationCount,
+      traffic: traffic, logger: logger,
       sendToRouter: { [self] envelope in link.withLock { $0 }?.send(envelope) },
       sendToPeer: { [traffic] peer, envelope in
         do {
@@ -223,7 +232,7 @@ package final class VerifierWorker: Sendable {
   private func echo(_ heartbeat: Heartbeat, to peer: PeerID, over data: ZeroMQRouter) throws {
     traffic.note(roundTrip: heartbeat.roundTrip, of: peer)
     var answer = Heartbeat(
-      sequence: heartbeat.sequence, activeSessionCount: activeCount.value,
+      sequence: heartbeat.sequence, activeSessionCount: activeSessionCount,
       sentAtNanoseconds: UInt64(max(1, (ContinuousClock().now - start).nanoseconds)))
     answer.echoNanoseconds = heartbeat.sentAtNanoseconds
     // A peer that is gone or slow needs no answer.
@@ -237,6 +246,8 @@ package final class VerifierWorker: Sendable {
     case .attachDraft(let message): mailbox.offer(.attach(peer, envelope.session, message))
     case .nodes(let message):
       mailbox.offer(.nodes(peer, envelope.session, message, arrival: ContinuousClock().now))
+    case .collaborateAnswer(let message):
+      mailbox.offer(.answer(peer, envelope.session, message))
     case .endDraft: mailbox.offer(.endDraft(peer, envelope.session))
     case .goodbye: mailbox.post(.peerGone(peer))
     default:

@@ -67,6 +67,8 @@ extension RouterMachine {
     for (peer, worker) in workers
     where worker.registration.role == role && worker.hasFreeSlot && !worker.isDraining
       && !isSuspect(worker, at: now) && worker.closing[id] == nil
+      && (role == .verifier || session.request.collaboration == nil
+        || worker.registration.hasDraftModel)
       && (role == .drafter || worker.registration.verifyRules.contains(session.request.rule.rule))
       && session.avoided[worker.registration.incarnation, default: now] <= now
     {
@@ -90,8 +92,9 @@ extension RouterMachine {
     sessions[id] = session
     workers[verifier]?.sessions.insert(id)
     needsPlacement = true
-    effects.append(
-      .openSession(verifier: verifier, id, session.request, decided: session.decided))
+    var request = session.request
+    request.mirostatLimit = session.mirostatLimit
+    effects.append(.openSession(verifier: verifier, id, request, decided: session.decided))
     guard let drafter = session.drafter else { return }
     if worker.registration.endpoint.isEmpty {
       releaseDrafter(of: id, into: &effects)

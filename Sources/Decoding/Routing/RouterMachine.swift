@@ -104,10 +104,12 @@ package struct RouterMachine: Sendable, Equatable {
       markDraining(peer, isDraining, at: now)
     case .left(let peer):
       remove(peer, at: now, into: &effects)
-    case .tokens(let peer, let session, let firstIndex, let tokens, let ending):
+    case .tokens(
+      let peer, let session, let firstIndex, let tokens, let ending, let mirostatLimit):
       guard hear(peer, at: now, into: &effects) else { return }
       receive(
-        tokens, firstIndex: firstIndex, ending, of: session, from: peer, at: now, into: &effects)
+        tokens, firstIndex: firstIndex, ending, mirostatLimit, of: session, from: peer, at: now,
+        into: &effects)
     case .failed(let peer, let session, let isRetryable, let message):
       guard hear(peer, at: now, into: &effects) else { return }
       workerFailed(

@@ -11,6 +11,9 @@ extension RouterMachine {
     if let reason = request.ending(after: []) {
       return end(id, .finish(id, reason, RoutedTotals()), into: &effects)
     }
+    guard request.collaboration == nil || !hasVerifier || hasDraftModel else {
+      return end(id, .fail(id, .noDraftModel), into: &effects)
+    }
     if let refusal = refusal(of: request.rule.rule) {
       return end(id, .fail(id, refusal), into: &effects)
     }
@@ -31,10 +34,17 @@ extension RouterMachine {
       || verifierLostAt.map { now - $0 < configuration.recoveryMax } ?? false
   }
 
+  /// Whether a drafter that takes new sessions can take part in collaborations.
+  private var hasDraftModel: Bool {
+    workers.values.contains {
+      $0.registration.role == .drafter && $0.registration.hasDraftModel && !$0.isDraining
+    }
+  }
+
   /// Takes tokens from a verifier.
   mutating func receive(
-    _ tokens: [TokenID], firstIndex: Int, _ ending: RoutedEnding?, of id: SessionID,
-    from peer: Int, at now: Duration, into effects: inout [Effect]
+    _ tokens: [TokenID], firstIndex: Int, _ ending: RoutedEnding?, _ mirostatLimit: Double?,
+    of id: SessionID, from peer: Int, at now: Duration, into effects: inout [Effect]
   ) {
     guard let worker = workers[peer], worker.registration.role == .verifier else { return }
     guard worker.closing[id] == nil else {
@@ -60,6 +70,7 @@ extension RouterMachine {
     sessions[id]?.attempt.hear(at: now)
     sessions[id]?.decided += fresh
     if !fresh.isEmpty {
+      sessions[id]?.mirostatLimit = mirostatLimit
       sessions[id]?.lostAt = nil
       sessions[id]?.lossCount = 0
       effects.append(.deliver(id, Array(fresh)))
@@ -189,6 +200,10 @@ extension RouterMachine {
     var totals = session.totals
     totals += reported ?? session.attempt.totals
     totals.cachedTokenCount = min(totals.cachedTokenCount, session.request.prompt.count)
+    if let parameters = session.request.collaboration, totals.collaboration == nil {
+      // The text is labelled even where nobody lived to count.
+      totals.collaboration = CollaborationReport(method: parameters.method)
+    }
     return totals
   }
 

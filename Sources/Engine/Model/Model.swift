@@ -54,6 +54,11 @@ package struct ForwardBatch: Sendable {
   package var parents: [Int] = []
   /// Indices of the nodes whose logits are wanted, ascending.
   package var logitNodes: [Int] = []
+  /// Whether the nodes join those that the cache holds beside its committed positions, rather than
+  /// take their place. Parents then count those first, in their order.
+  package var joinsScratch = false
+  /// What the pass leaves out. The logits are then those of another, worse model.
+  package var skipped = SublayerSet()
 
   package init() {}
 

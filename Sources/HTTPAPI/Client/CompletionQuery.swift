@@ -27,6 +27,8 @@ package struct CompletionQuery: Sendable {
   package var prediction = ""
   /// Text arrives piece by piece; otherwise at once.
   package var streams = true
+  /// How two models share the text; `nil` asks for the target's own.
+  package var collaboration: CollaborationParameters?
 
   package init(prompt: Prompt) { self.prompt = prompt }
 }
@@ -61,6 +63,14 @@ extension CompletionQuery {
       JSONMember(name: "return_tokens", value: .boolean(returnsTokens)),
       JSONMember(name: "stream", value: .boolean(streams)),
     ]
+    if sampling.mirostatTau > 0 {
+      members += [
+        JSONMember(name: "mirostat", value: 2),
+        JSONMember(name: "mirostat_tau", value: .number(Double(sampling.mirostatTau))),
+        JSONMember(name: "mirostat_eta", value: .number(Double(sampling.mirostatEta))),
+      ]
+    }
+    members += collaboration?.members ?? []
     if let seed {
       members.append(JSONMember(name: "seed", value: .integer(Int(bitPattern: UInt(seed)))))
     }

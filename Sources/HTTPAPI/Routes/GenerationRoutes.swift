@@ -22,8 +22,11 @@ extension APIResponder {
     generation.tenant = TenantID(
       account: keys.account(of: request.headers[.authorization]), user: fields.user)
     generation.prediction = codec.encode(continuation: fields.prediction)
+    let isCollaborative = fields.collaboration != nil
     guard fields.streams else {
-      return try await whole(generation, shape: shape, request: request).labelled(shape.rule)
+      var response = try await whole(generation, shape: shape, request: request)
+      if isCollaborative { response.headers[.slipstreamMode] = "collaborative" }
+      return response.labelled(shape.rule)
     }
     // Refusals come before the first byte, so that they have a status of their own.
     let events = try await service.generate(generation)
@@ -31,7 +34,9 @@ extension APIResponder {
       events: events, shape: shape, pingInterval: configuration.pingInterval)
     stream.countsAlong = fields.includesContinuousUsage
     stream.summary.promptTokenCount = prompt.count
-    return Self.response(stream, request: request).labelled(shape.rule)
+    var response = Self.response(stream, request: request)
+    if isCollaborative { response.headers[.slipstreamMode] = "collaborative" }
+    return response.labelled(shape.rule)
   }
 
   private func encode(chat turns: [ChatTurn]) throws(APIError) -> [TokenID] {

@@ -46,7 +46,15 @@ struct CompletionShape: Sendable {
     members.append(JSONMember(name: "choices", value: [.object(choice)]))
     members.append(JSONMember(name: "usage", value: Self.usage(summary)))
     members.append(JSONMember(name: "timings", value: Self.timings(summary)))
+    members += Self.label(summary)
     return .object(members)
+  }
+
+  /// What tells a text that is not the target's own.
+  private static func label(_ summary: GenerationSummary) -> [JSONMember] {
+    summary.collaboration.map {
+      [JSONMember(name: "collaboration", value: collaboration($0))]
+    } ?? []
   }
 
   /// The chunk that opens a chat stream; completions have none.
@@ -70,18 +78,19 @@ struct CompletionShape: Sendable {
   /// The chunks that close a stream: why it ended and, if asked for, the token counts. The last
   /// one carries the timings.
   func closing(_ summary: GenerationSummary, usage: JSONValue) -> [JSONValue] {
-    let timings = JSONMember(name: "timings", value: Self.timings(summary))
+    let last =
+      [JSONMember(name: "timings", value: Self.timings(summary))] + Self.label(summary)
     let choice =
       switch endpoint {
       case .chat: JSONMember(name: "delta", value: .object([]))
       case .completion: JSONMember(name: "text", value: "")
       }
     let finish = chunk(choice: [choice], finish: Self.finishReason(summary), usage: usage)
-    guard includesUsage else { return [finish.appending(timings)] }
+    guard includesUsage else { return [finish.appending(last)] }
     var members = head(object: chunkObject)
     members.append(JSONMember(name: "choices", value: []))
     members.append(JSONMember(name: "usage", value: Self.usage(summary)))
-    members.append(timings)
+    members += last
     return [finish, .object(members)]
   }
 
@@ -178,10 +187,10 @@ extension CompletionShape {
 }
 
 extension JSONValue {
-  /// The object with one more member.
-  fileprivate func appending(_ member: JSONMember) -> JSONValue {
+  /// The object with more members.
+  fileprivate func appending(_ more: [JSONMember]) -> JSONValue {
     guard case .object(let members) = self else { preconditionFailure("appending to \(kind)") }
-    return .object(members + [member])
+    return .object(members + more)
   }
 }
 

@@ -29,6 +29,8 @@ struct GenerationFields {
   var prediction: String
   /// For whom the client asks, among those who share its key; empty where it does not say.
   var user: String
+  /// `nil` for the target's own text.
+  var collaboration: CollaborationParameters?
 
   init(_ fields: RequestFields, model: ServedModel, endpoint: Endpoint) throws(APIError) {
     if let name = try fields.string("model"), name != model.id {
@@ -51,12 +53,14 @@ struct GenerationFields {
     // The newer of OpenAI's two names for it wins.
     let user = try fields.string("user")
     self.user = try fields.string("safety_identifier") ?? user ?? ""
+    collaboration = try fields.collaboration()
   }
 
   func request(prompt: [TokenID]) -> GenerationRequest {
     var request = GenerationRequest(prompt: prompt, sampling: sampling, tokenLimit: tokenLimit)
     request.stopStrings = stopStrings
     request.ignoresEndOfSequence = ignoresEndOfSequence
+    request.collaboration = collaboration
     request.rule = rule ?? VerifyRuleParameters()
     return request
   }
@@ -91,6 +95,8 @@ struct GenerationFields {
       sampling.presencePenalty = value
     }
     sampling.logitBias = try logitBias(fields, vocabularyCount: vocabularyCount)
+    try fields.readMirostat(into: &sampling)
+    try fields.refuseCautiousChoice()
     return sampling
   }
 

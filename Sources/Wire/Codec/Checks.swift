@@ -59,6 +59,22 @@ enum Check {
   }
 }
 
+extension Check {
+  /// NaN is in no range.
+  static func number(
+    _ value: Double, _ allowed: ClosedRange<Double>, _ field: String
+  ) throws(WireError) {
+    guard allowed.contains(value) else {
+      throw .invalidNumber(field: field, value: Float(value))
+    }
+  }
+
+  /// Anything but infinities and NaN.
+  static func finite(_ value: Double, _ field: String) throws(WireError) {
+    guard value.isFinite else { throw .invalidNumber(field: field, value: Float(value)) }
+  }
+}
+
 extension Duration {
   /// Whole nanoseconds, rounded towards zero, within what `Int` holds.
   var clampedNanoseconds: Int {

@@ -64,6 +64,8 @@ package struct AttachAcceptance: Sendable, Equatable {
   package var relativeVerifyCosts: [Float] = []
   /// Time of a step of one column; zero where it is not told.
   package var verifyDuration = Duration.zero
+  /// Where it is there, no truth follows but a ``CollaborateIngest``.
+  package var collaboration: CollaborationParameters?
   /// How drafts are judged.
   package var rule = VerifyRule.gumbelMatch
 

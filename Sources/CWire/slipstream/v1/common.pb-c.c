@@ -309,7 +309,7 @@ const ProtobufCMessageDescriptor slipstream__v1__verify_rule__descriptor =
   (ProtobufCMessageInit) slipstream__v1__verify_rule__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor slipstream__v1__sampling__field_descriptors[11] =
+static const ProtobufCFieldDescriptor slipstream__v1__sampling__field_descriptors[13] =
 {
   {
     "temperature",
@@ -443,12 +443,38 @@ static const ProtobufCFieldDescriptor slipstream__v1__sampling__field_descriptor
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "mirostat_tau",
+    30,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_FLOAT,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__Sampling, mirostat_tau),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "mirostat_eta",
+    31,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_FLOAT,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__Sampling, mirostat_eta),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned slipstream__v1__sampling__field_indices_by_name[] = {
   8,   /* field[8] = bias_tokens */
   9,   /* field[9] = bias_values */
   6,   /* field[6] = frequency_penalty */
   3,   /* field[3] = min_p */
+  12,   /* field[12] = mirostat_eta */
+  11,   /* field[11] = mirostat_tau */
   5,   /* field[5] = penalty_window */
   7,   /* field[7] = presence_penalty */
   4,   /* field[4] = repetition_penalty */
@@ -457,10 +483,11 @@ static const unsigned slipstream__v1__sampling__field_indices_by_name[] = {
   1,   /* field[1] = top_k */
   2,   /* field[2] = top_p */
 };
-static const ProtobufCIntRange slipstream__v1__sampling__number_ranges[1 + 1] =
+static const ProtobufCIntRange slipstream__v1__sampling__number_ranges[2 + 1] =
 {
   { 1, 0 },
-  { 0, 11 }
+  { 30, 11 },
+  { 0, 13 }
 };
 const ProtobufCMessageDescriptor slipstream__v1__sampling__descriptor =
 {
@@ -470,10 +497,10 @@ const ProtobufCMessageDescriptor slipstream__v1__sampling__descriptor =
   "Slipstream__V1__Sampling",
   "slipstream.v1",
   sizeof(Slipstream__V1__Sampling),
-  11,
+  13,
   slipstream__v1__sampling__field_descriptors,
   slipstream__v1__sampling__field_indices_by_name,
-  1,  slipstream__v1__sampling__number_ranges,
+  2,  slipstream__v1__sampling__number_ranges,
   (ProtobufCMessageInit) slipstream__v1__sampling__init,
   NULL,NULL,NULL    /* reserved[123] */
 };

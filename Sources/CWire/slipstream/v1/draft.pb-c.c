@@ -583,7 +583,7 @@ const ProtobufCMessageDescriptor slipstream__v1__attach_draft__descriptor =
   (ProtobufCMessageInit) slipstream__v1__attach_draft__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor slipstream__v1__attach_reply__acceptance__field_descriptors[8] =
+static const ProtobufCFieldDescriptor slipstream__v1__attach_reply__acceptance__field_descriptors[9] =
 {
   {
     "sampling",
@@ -670,6 +670,18 @@ static const ProtobufCFieldDescriptor slipstream__v1__attach_reply__acceptance__
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
+    "collaboration",
+    30,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__AttachReply__Acceptance, collaboration),
+    &slipstream__v1__collaboration__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
     "rule",
     40,
     PROTOBUF_C_LABEL_NONE,
@@ -683,21 +695,23 @@ static const ProtobufCFieldDescriptor slipstream__v1__attach_reply__acceptance__
   },
 };
 static const unsigned slipstream__v1__attach_reply__acceptance__field_indices_by_name[] = {
+  7,   /* field[7] = collaboration */
   4,   /* field[4] = pipeline */
   1,   /* field[1] = prompt_length */
-  7,   /* field[7] = rule */
+  8,   /* field[8] = rule */
   0,   /* field[0] = sampling */
   3,   /* field[3] = tenant */
   2,   /* field[2] = truth_length */
   5,   /* field[5] = verify_costs */
   6,   /* field[6] = verify_ns */
 };
-static const ProtobufCIntRange slipstream__v1__attach_reply__acceptance__number_ranges[3 + 1] =
+static const ProtobufCIntRange slipstream__v1__attach_reply__acceptance__number_ranges[4 + 1] =
 {
   { 1, 0 },
   { 20, 4 },
-  { 40, 7 },
-  { 0, 8 }
+  { 30, 7 },
+  { 40, 8 },
+  { 0, 9 }
 };
 const ProtobufCMessageDescriptor slipstream__v1__attach_reply__acceptance__descriptor =
 {
@@ -707,10 +721,10 @@ const ProtobufCMessageDescriptor slipstream__v1__attach_reply__acceptance__descr
   "Slipstream__V1__AttachReply__Acceptance",
   "slipstream.v1",
   sizeof(Slipstream__V1__AttachReply__Acceptance),
-  8,
+  9,
   slipstream__v1__attach_reply__acceptance__field_descriptors,
   slipstream__v1__attach_reply__acceptance__field_indices_by_name,
-  3,  slipstream__v1__attach_reply__acceptance__number_ranges,
+  4,  slipstream__v1__attach_reply__acceptance__number_ranges,
   (ProtobufCMessageInit) slipstream__v1__attach_reply__acceptance__init,
   NULL,NULL,NULL    /* reserved[123] */
 };

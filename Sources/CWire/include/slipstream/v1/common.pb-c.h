@@ -177,10 +177,18 @@ struct  Slipstream__V1__Sampling
   uint32_t *bias_tokens;
   ProtobufCBinaryData bias_values;
   uint64_t seed;
+  /*
+   * bits, 0 to 32; 0 without Mirostat
+   */
+  float mirostat_tau;
+  /*
+   * 0 to 1
+   */
+  float mirostat_eta;
 };
 #define SLIPSTREAM__V1__SAMPLING__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&slipstream__v1__sampling__descriptor) \
-    , 0, 0, 0, 0, 0, 0, 0, 0, 0,NULL, {0,NULL}, 0 }
+    , 0, 0, 0, 0, 0, 0, 0, 0, 0,NULL, {0,NULL}, 0, 0, 0 }
 
 
 /* Slipstream__V1__Refusal methods */
