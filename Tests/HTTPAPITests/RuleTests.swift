@@ -58,6 +58,15 @@ struct RuleTests {
       #""typical_entropy":0.5"#, "typical_entropy belongs to the verify_rule 'typical'",
       "typical_entropy"
     ),
+    (
+      #""verify_rule":"match","mode":"collaborative""#,
+      "verify_rule has nothing to judge in mode 'collaborative': leave one of the two out",
+      "verify_rule"
+    ),
+    (
+      #""verify_rule":"block","mirostat":2"#,
+      "verify_rule 'block' and mirostat exclude each other: use 'gumbel-match'", "verify_rule"
+    ),
     (#""prediction":"x""#, "prediction must be an object, got string", "prediction"),
     (#""prediction":{}"#, "prediction.type must be 'content', got ''", "prediction.type"),
     (

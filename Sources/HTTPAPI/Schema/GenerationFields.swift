@@ -54,6 +54,7 @@ struct GenerationFields {
     let user = try fields.string("user")
     self.user = try fields.string("safety_identifier") ?? user ?? ""
     collaboration = try fields.collaboration()
+    try checkRule()
   }
 
   func request(prompt: [TokenID]) -> GenerationRequest {

@@ -85,6 +85,23 @@ extension RequestFields {
   }
 }
 
+extension GenerationFields {
+  /// Refuses what no rule but equality can judge, and a rule where there is nothing to judge.
+  func checkRule() throws(APIError) {
+    guard let rule = rule?.rule else { return }
+    guard collaboration == nil else {
+      throw .invalid(
+        "verify_rule has nothing to judge in mode 'collaborative': leave one of the two out",
+        param: "verify_rule")
+    }
+    guard rule == .gumbelMatch || sampling.mirostatTau == 0 else {
+      throw .invalid(
+        "verify_rule '\(rule.rawValue)' and mirostat exclude each other: use 'gumbel-match'",
+        param: "verify_rule")
+    }
+  }
+}
+
 /// How the rule that a request named is told in the answer.
 struct RuleLabel: Sendable, Equatable {
   let rule: VerifyRule
