@@ -41,6 +41,17 @@ extension IntegrationTests {
         tokenLimit: tokenLimit)
     }
 
+    /// The first prompt from `index` on whose plain answer is as long as it may be.
+    private func longRequest(from index: Int, temperature: Float, tokenLimit: Int = 24) async throws
+      -> ReferenceRequest
+    {
+      for candidate in index..<index + 16 {
+        let request = try request(candidate, temperature: temperature, tokenLimit: tokenLimit)
+        if try await References.shared.tokens(request).count == tokenLimit { return request }
+      }
+      throw Daemon.Failure(description: "no prompt from \(index) on has a long answer")
+    }
+
     /// Greedy texts know one law only: every lossless rule writes the plain text.
     @Test(.timeLimit(.minutes(5)))
     func atTemperatureZeroEveryLosslessRuleWritesThePlainText() async throws {
@@ -49,7 +60,7 @@ extension IntegrationTests {
       let drafter = try await cluster.startDrafter(specType: "draft", model: draft.path)
       for rule in Self.lossless {
         for index in [0, 20] {
-          let request = try request(index, temperature: 0)
+          let request = try await longRequest(from: index, temperature: 0)
           let result = try await ask(cluster, query(request, rule))
           #expect(try await result.tokens == References.shared.tokens(request), "\(rule)")
           #expect(result.rule == rule && result.isLossless == true)
@@ -84,7 +95,7 @@ extension IntegrationTests {
     @Test(.timeLimit(.minutes(5)))
     func matchWritesOneTextOnAnyTopology() async throws {
       let draft = try DraftModel()
-      let request = try request(12, temperature: 0.8)
+      let request = try await longRequest(from: 12, temperature: 0.8)
       let alone = try await RunningCluster(specType: "none")
       let plain = try await ask(alone, query(request, .match))
       #expect(try await plain.tokens != References.shared.tokens(request))
@@ -178,7 +189,7 @@ extension IntegrationTests {
     func aPredictionIsDraftedFrom() async throws {
       let cluster = try await RunningCluster(specType: "prediction")
       for temperature in [0, 0.8] as [Float] {
-        let request = try request(0, temperature: temperature, tokenLimit: 48)
+        let request = try await longRequest(from: 0, temperature: temperature, tokenLimit: 48)
         let expected = try await References.shared.tokens(request)
         let plain = try await ask(cluster, query(request, nil))
         #expect(plain.tokens == expected && plain.summary.predictionTokenCount == 0)

@@ -297,7 +297,7 @@ enum Samples {
     answer.tokens = tokens(Limits.burstCountMax)
     answer.row = [Float](repeating: -1.5, count: Limits.rowCountMax)
     var drawn = Nodes(anchor: 0, nodes: nodes.filter { $0.id.rawValue > 1 })
-    drawn.laws = nodes.map { node in
+    drawn.laws = drawn.nodes.map { node in
       PlaceLaw(
         parent: node.id, tokens: tokens(Limits.lawEntryCountMax).reversed(),
         weights: [UInt16](repeating: .max, count: Limits.lawEntryCountMax))
