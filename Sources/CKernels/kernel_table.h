@@ -247,15 +247,9 @@ static inline void ck_place_key_i16(uint8_t *block, size_t position, const int16
 
 static inline void ck_place_value_i16(uint8_t *block, size_t position, const int16_t *q,
                                       float step, size_t head_length) {
-  // Both positions of a pair at once, so that the compiler may take many elements at once.
-  uint8_t *row = block + position / 2 * 4 * ck_value_length(head_length);
-  int shift = position % 2 == 0 ? 0 : 16;
-  for (size_t i = 0; i < head_length; i++) {
-    uint32_t pair;
-    memcpy(&pair, row + 4 * i, 4);
-    pair = (pair & 0xffff0000u >> shift) | (uint32_t)(uint16_t)q[i] << shift;
-    memcpy(row + 4 * i, &pair, 4);
-  }
+  // Nothing but its own elements: another thread may store the other position of the pair.
+  int16_t *row = (int16_t *)block + position / 2 * 2 * ck_value_length(head_length) + position % 2;
+  for (size_t i = 0; i < head_length; i++) row[2 * i] = q[i];
   memcpy(block + ck_value_steps_i16(head_length) + 4 * position, &step, 4);
 }
 

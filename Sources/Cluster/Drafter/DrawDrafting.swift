@@ -75,7 +75,7 @@ extension DrafterMail {
     case .truth(id, _), .endDraft(id), .assign(id, _), .attachReply(id, _), .unlinked(endpoint),
       .reset, .stop:
       true
-    case .truth, .endDraft, .assign, .attachReply, .unlinked, .linked, .roundTrip: false
+    case .truth, .endDraft, .assign, .attachReply, .unlinked, .linked, .roundTrip, .ingest: false
     }
   }
 }
