@@ -53,7 +53,7 @@ package struct TreeDrafter: Sendable {
   /// The node of each row of the cache, in flight included; -1 where it is dead or truth.
   private(set) var rows: [Int] = []
   /// Rows that are truth and not yet committed.
-  private var truthRows: [Int] = []
+  private(set) var truthRows: [Int] = []
   /// Positions that the model's cache holds as truth.
   private(set) var committedCount = 0
   /// Rows before those of the running pass.

@@ -37,9 +37,9 @@ extension TreeDrafter {
   /// Whether truth on its way leaves the running pass without use: no node that it evaluates becomes
   /// truth, or lives on below it.
   package func isVoid(_ forward: Forward, after update: TruthUpdate) -> Bool {
-    // Truth that the model has to read anyway is of use.
+    // Truth that the model has to read anyway is of use, also what became truth meanwhile.
     guard let first = inFlight, forward.tokens.count == forward.logitNodes.count,
-      let known = knownCount(of: update)
+      !truthRows.contains(where: { $0 >= first }), let known = knownCount(of: update)
     else { return false }
     let evaluated = Set(rows[first...].filter { $0 >= 0 })
     var root = 0
