@@ -45,7 +45,7 @@ extension IntegrationTests {
     private func longRequest(from index: Int, temperature: Float, tokenLimit: Int = 24) async throws
       -> ReferenceRequest
     {
-      for candidate in index..<index + 16 {
+      for candidate in try Prompts.load().indices.dropFirst(index) {
         let request = try request(candidate, temperature: temperature, tokenLimit: tokenLimit)
         if try await References.shared.tokens(request).count == tokenLimit { return request }
       }
