@@ -23,8 +23,10 @@ struct DrafterCommand: AsyncParsableCommand {
   var slots = 8
 
   @Option(
-    help:
-      "draft (the model writes chains), or training-free: trigram, recycle, or both in a list. Those need only the tokenizer of the model file."
+    help: """
+      draft (the model writes chains), or training-free: any of trigram, recycle, aded, copy, lookup, \
+      ngram and suffix, separated by commas. Those need only the tokenizer of the model file.
+      """
   )
   var specType = "draft"
 

@@ -29,8 +29,8 @@ struct RunCommand: ParsableCommand {
 
   @Option(
     help: """
-      Draft methods: none, auto, draft, or any of trigram, recycle, recycle-published, copy, lookup, \
-      ngram, suffix and prediction, separated by commas.
+      Draft methods: none, auto, draft, or any of trigram, recycle, recycle-published, aded, copy, \
+      lookup, ngram, suffix and prediction, separated by commas.
       """)
   var specType = "auto"
 

@@ -78,8 +78,8 @@ enum Samples {
       statistics.drafted[origin] = Int(UInt32.max) - Int(origin.rawValue)
       statistics.accepted[origin] = Int(origin.rawValue)
     }
-    statistics.draftedAt = (0..<160).map { Int(UInt32.max) - $0 }
-    statistics.acceptedAt = (0..<160).map { $0 * 3 }
+    statistics.draftedAt = (0..<176).map { Int(UInt32.max) - $0 }
+    statistics.acceptedAt = (0..<176).map { $0 * 3 }
     statistics.draftBytes.inbound = .max
     statistics.draftBytes.outbound = 1
     statistics.expectedTokenCount = 1.5

@@ -198,6 +198,7 @@ final class DrafterCore {
     guard let index = index(of: id), entries[index].acceptance != nil else { return }
     guard !message.isFinished else {
       learn(message, index: index)
+      remember(index)
       remove(index)
       return
     }
@@ -239,6 +240,13 @@ final class DrafterCore {
         sources.observe(tokensOf: truth, newCount: message.tokens.count)
       }
     }
+  }
+
+  /// Learns from a text that ended, for the sessions to come.
+  private func remember(_ index: Int) {
+    guard engine == nil, let acceptance = entries[index].acceptance else { return }
+    let answer = entries[index].truth.dropFirst(acceptance.promptLength)
+    sources.use(acceptance.tenant) { $0.remember(answer) }
   }
 
   /// Begins once the prompt is complete.
