@@ -68,10 +68,13 @@ final class DrafterCore {
   private var turn = 0
   private var draftDuration = Duration.milliseconds(5)
   private var roundTrips: [String: RoundTripEstimate] = [:]
+  private var totals = DrafterTotals()
+  private let told: TotalsBox
 
   init(
     engine: InferenceEngine?, sources: KeptSources, configuration: DrafterWorker.Configuration,
-    mailbox: Mailbox<DrafterMail>, activeCount: ActiveCount, outlets: Outlets, logger: Logger
+    mailbox: Mailbox<DrafterMail>, activeCount: ActiveCount, totals: TotalsBox,
+    outlets: Outlets, logger: Logger
   ) {
     self.engine = engine
     methods = configuration.methods
@@ -81,6 +84,7 @@ final class DrafterCore {
     self.sources = sources
     self.mailbox = mailbox
     self.activeCount = activeCount
+    told = totals
     self.outlets = outlets
     self.logger = logger
   }
@@ -88,6 +92,7 @@ final class DrafterCore {
   /// Works until told to stop.
   func run() {
     while true {
+      tell()
       let mail =
         entries.contains { $0.hasWork }
         ? mailbox.take() : mailbox.take(timeout: nextRetry() ?? .seconds(60))
@@ -106,6 +111,14 @@ final class DrafterCore {
         }
       }
     }
+  }
+
+  /// What heartbeats say of this drafter.
+  private func tell() {
+    guard engine != nil else { return }
+    totals.restingSessionCount = entries.count { $0.pacing.isResting }
+    totals.draftDuration = draftDuration
+    told.store(.drafter(totals))
   }
 
   // MARK: messages
@@ -343,6 +356,8 @@ final class DrafterCore {
           return
         }
         entries[index].pacing.count(progress)
+        totals.passCount += 1
+        if progress.isAborted { totals.abortedPassCount += 1 }
         if !progress.update.nodes.isEmpty {
           draftDuration = (draftDuration * 7 + (clock.now - start)) / 8
         }

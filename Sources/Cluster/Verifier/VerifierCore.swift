@@ -65,12 +65,13 @@ final class VerifierCore {
   private var entries: [Entry] = []
   private var shared: SharedStep
   private var log: StepLog
+  private var meter: VerifierMeter
   private var peers: [PeerID: Register] = [:]
 
   init(
     engine: InferenceEngine, costs: MeasuredCosts, sources: KeptSources,
     configuration: VerifierWorker.Configuration, mailbox: Mailbox<VerifierMail>,
-    activeCount: ActiveCount, traffic: DraftTraffic, logger: Logger,
+    activeCount: ActiveCount, traffic: DraftTraffic, totals: TotalsBox, logger: Logger,
     sendToRouter: @escaping @Sendable (Envelope) -> Void,
     sendToPeer: @escaping @Sendable (PeerID, Envelope) -> Void
   ) {
@@ -78,6 +79,7 @@ final class VerifierCore {
     self.costs = costs
     shared = SharedStep(costs: costs, nodeLimit: configuration.nodeLimit)
     log = StepLog(logger: logger)
+    meter = VerifierMeter(totals)
     nodeLimit = configuration.nodeLimit
     slotCount = configuration.slotCount
     pipeline = configuration.pipeline
@@ -95,6 +97,9 @@ final class VerifierCore {
   /// Works until told to stop.
   func run() {
     while true {
+      meter.publishIfDue(
+        shared, live: entries.map { $0.target.machine.statistics },
+        waitingCount: entries.count(where: { $0.isWaiting }))
       let mail = idleTime().map { mailbox.take(timeout: $0) } ?? mailbox.take()
       for message in mail {
         if case .stop = message {
@@ -133,6 +138,7 @@ final class VerifierCore {
       for entry in entries {
         finishLinks(entry)
         traffic.end(entry.id)
+        meter.ended(entry.target.machine.statistics)
       }
       entries.removeAll()
       activeCount.store(0)
@@ -305,12 +311,14 @@ final class VerifierCore {
   /// One pass for one session.
   private func advanceRound(_ index: Int) {
     guard !entries[index].isWaiting, mayAdvance(index) else { return }
+    let mark = meter.mark(entries[index].target)
     do throws(EngineError) {
       guard !entries[index].target.isPrefilling else {
         let entry = entries[index]
         try sources.use(entry.tenant) { sources throws(EngineError) in
           try entry.target.prefill(engine: engine, sources: &sources)
         }
+        meter.countPass(of: entry.target, since: mark, times: shared.times)
         return
       }
       let start = clock.now
@@ -321,6 +329,7 @@ final class VerifierCore {
         try entry.target.step(
           engine: engine, sources: &sources, costs: entry.pace.costs(costs.costs), limit: limit)
       }
+      meter.countPass(of: entry.target, since: mark, times: shared.times)
       publish(outcome, index: index, duration: clock.now - start)
     } catch {
       stop(index, error)
@@ -357,6 +366,7 @@ final class VerifierCore {
   private func remove(_ index: Int) {
     let entry = entries.remove(at: index)
     traffic.end(entry.id)
+    meter.ended(entry.target.machine.statistics)
     activeCount.store(entries.count)
     for index in entries.indices { entries[index].isWaiting = false }
   }
@@ -372,7 +382,9 @@ final class VerifierCore {
       link.arrivals.isExpected(within: costs.single / 4, silence: costs.single * 4, at: now)
     }
     guard isExpected else { return }
-    for message in mailbox.take(timeout: costs.single / 4) {
+    let mail = mailbox.take(timeout: costs.single / 4)
+    meter.waited(time - now)
+    for message in mail {
       if case .stop = message {
         mailbox.post(.stop)
         continue

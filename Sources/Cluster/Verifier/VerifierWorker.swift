@@ -49,6 +49,7 @@ package final class VerifierWorker: Sendable {
   private let mailbox = Mailbox<VerifierMail>(limit: 8192)
   private let activeCount = ActiveCount()
   private let traffic = DraftTraffic()
+  private let totals = TotalsBox()
   private let start = ContinuousClock().now
   private let link = Mutex<RouterLink?>(nil)
 
@@ -114,7 +115,8 @@ package final class VerifierWorker: Sendable {
     try await withThrowingTaskGroup(of: Void.self) { group in
       group.addTask { [self] in
         try await routerLink.run(
-          activeSessionCount: { self.activeCount.value }, onRegistered: onRegistered,
+          activeSessionCount: { self.activeCount.value }, totals: { self.totals.value },
+          onRegistered: onRegistered,
           onReset: { self.mailbox.post(.reset) },
           onMessage: { self.routeControl($0) })
       }
@@ -150,7 +152,8 @@ package final class VerifierWorker: Sendable {
     let logger = self.logger
     VerifierCore(
       engine: engine, costs: costs, sources: sources, configuration: configuration,
-      mailbox: mailbox, activeCount: activeCount, traffic: traffic, logger: logger,
+      mailbox: mailbox, activeCount: activeCount, traffic: traffic, totals: totals,
+      logger: logger,
       sendToRouter: { [self] envelope in link.withLock { $0 }?.send(envelope) },
       sendToPeer: { [traffic] peer, envelope in
         do {
