@@ -24,7 +24,7 @@ struct DrafterCommand: AsyncParsableCommand {
 
   @Option(
     help: """
-      draft (the model writes trees), draft-chain, or training-free: trigram, recycle, and others \
+      draft (the model writes trees), draft-chain, or training-free: trigram, recycle, aded and others \
       of "slipstream run", in a list. Those need only the tokenizer of the model file.
       """)
   var specType = "draft"

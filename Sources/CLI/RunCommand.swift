@@ -30,8 +30,8 @@ struct RunCommand: ParsableCommand {
   @Option(
     help: """
       Draft methods: none, auto, draft (trees of a draft model), draft-chain, skip (the target \
-      itself without some sublayers), or any of trigram, recycle, recycle-published, copy, lookup, \
-      ngram, suffix and prediction, separated by commas.
+      itself without some sublayers), or any of trigram, recycle, recycle-published, aded, copy, \
+      lookup, ngram, suffix and prediction, separated by commas.
       """)
   var specType = "auto"
 

@@ -42,7 +42,7 @@ struct UpCommand: AsyncParsableCommand {
   @Option(
     help: """
       Local drafts of the verifier: none, auto, or any of trigram, recycle, recycle-published, \
-      copy, lookup, ngram, suffix and prediction, separated by commas.
+      aded, copy, lookup, ngram, suffix and prediction, separated by commas.
       """)
   var specType = "auto"
 

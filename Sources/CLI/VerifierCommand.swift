@@ -30,8 +30,8 @@ struct VerifierCommand: AsyncParsableCommand {
 
   @Option(
     help: """
-      Local drafts: none, auto, or any of trigram, recycle, recycle-published, copy, lookup, ngram, \
-      suffix and prediction, separated by commas.
+      Local drafts: none, auto, or any of trigram, recycle, recycle-published, aded, copy, lookup, \
+      ngram, suffix and prediction, separated by commas.
       """)
   var specType = "auto"
 

@@ -128,9 +128,16 @@ package enum ServiceError: Error, Equatable, Sendable {
 package protocol GenerationService: Sendable {
   var model: ServedModel { get }
   func health() async -> ServiceHealth
+  /// What there is to measure.
+  func metrics() async -> [MetricFamily]
   /// Starts a generation. Ending the iteration early (cancelling the task that iterates, or
   /// dropping the stream) cancels the generation on all workers.
   func generate(
     _ request: GenerationRequest
   ) async throws(ServiceError) -> AsyncThrowingStream<GenerationEvent, any Error>
+}
+
+extension GenerationService {
+  /// Nothing is measured.
+  package func metrics() async -> [MetricFamily] { [] }
 }

@@ -52,12 +52,14 @@ final class RouterLink: Sendable {
   ///
   /// - Parameters:
   ///   - activeSessionCount: asked for each heartbeat.
+  ///   - totals: what each heartbeat tells of this worker's work.
   ///   - onRegistered: called whenever the router has taken this worker.
   ///   - onReset: the router forgot this worker: its sessions are void.
   ///   - onMessage: everything about sessions.
   /// - Throws: ``WorkerError/refused(code:message:)`` when the router will never take this worker.
   func run(
     activeSessionCount: @escaping @Sendable () -> Int,
+    totals: @escaping @Sendable () -> WorkerTotals?,
     onRegistered: @escaping @Sendable () -> Void, onReset: @escaping @Sendable () -> Void,
     onMessage: @escaping @Sendable (Envelope) -> Void
   ) async throws {
@@ -71,7 +73,7 @@ final class RouterLink: Sendable {
       }
       group.addTask {
         while !Task.isCancelled {
-          self.tick(activeSessionCount: activeSessionCount())
+          self.tick(activeSessionCount: activeSessionCount(), totals: totals())
           try await Task.sleep(for: self.state.withLock { $0.interval / 2 })
         }
       }
@@ -143,7 +145,7 @@ final class RouterLink: Sendable {
     send(Envelope(message: .register(registration)))
   }
 
-  private func tick(activeSessionCount: Int) {
+  private func tick(activeSessionCount: Int, totals: WorkerTotals?) {
     let now = ContinuousClock().now
     let action = state.withLock { state -> (heartbeat: Heartbeat?, registers: Bool) in
       if let retryAt = state.retryAt, now >= retryAt { return (nil, true) }
@@ -159,6 +161,7 @@ final class RouterLink: Sendable {
         heartbeat.echoDelay = now - echo.at
       }
       heartbeat.isDraining = isDraining.load(ordering: .relaxed)
+      heartbeat.totals = totals
       return (heartbeat, false)
     }
     if action.registers { register() }

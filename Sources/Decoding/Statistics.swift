@@ -31,6 +31,16 @@ package struct DraftStatistics: Sendable, Equatable {
     accepted[Self.cell(origin, depth)]
   }
 
+  /// At all depths.
+  package func verifiedCount(_ origin: DraftOrigin) -> Int {
+    (1...Self.depthMax).reduce(0) { $0 + verifiedCount(origin, depth: $1) }
+  }
+
+  /// Those of them that became truth.
+  package func acceptedCount(_ origin: DraftOrigin) -> Int {
+    (1...Self.depthMax).reduce(0) { $0 + acceptedCount(origin, depth: $1) }
+  }
+
   mutating func countStep(emitted: Int, expected: Float) {
     stepCount += 1
     emittedCount += emitted

@@ -68,6 +68,7 @@ struct APIResponder: HTTPResponder {
     case .models: return models()
     case .model(let id): return try model(id)
     case .health: return try await health()
+    case .metrics: return await metrics()
     case .version: return Self.response(["version": .string(configuration.version)])
     case .tokenize: return try tokenize(body)
     case .detokenize: return try detokenize(body)
@@ -136,6 +137,12 @@ extension APIResponder {
     Response(
       status: status, headers: [.contentType: "application/json; charset=utf-8"],
       body: ResponseBody(byteBuffer: ByteBuffer(string: body.text)))
+  }
+
+  static func response(text: String, type: String) -> Response {
+    Response(
+      status: .ok, headers: [.contentType: type],
+      body: ResponseBody(byteBuffer: ByteBuffer(string: text)))
   }
 
   static func response(_ error: APIError) -> Response {

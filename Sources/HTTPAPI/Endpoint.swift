@@ -5,6 +5,7 @@ enum Endpoint: Equatable {
   case models
   case model(id: String)
   case health
+  case metrics
   case version
   case tokenize
   case detokenize
@@ -16,6 +17,7 @@ enum Endpoint: Equatable {
     case "/v1/completions": self = .completions
     case "/v1/models": self = .models
     case "/health", "/v1/health": self = .health
+    case "/metrics": self = .metrics
     case "/version": self = .version
     case "/tokenize": self = .tokenize
     case "/detokenize": self = .detokenize
@@ -29,7 +31,7 @@ enum Endpoint: Equatable {
   var method: String {
     switch self {
     case .chatCompletions, .completions, .tokenize, .detokenize: "POST"
-    case .models, .model, .health, .version: "GET"
+    case .models, .model, .health, .metrics, .version: "GET"
     }
   }
 

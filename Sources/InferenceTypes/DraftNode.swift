@@ -4,7 +4,7 @@ package enum DraftOrigin: UInt8, Sendable, CaseIterable, Hashable {
   case remote = 0
   /// A draft model in the same process.
   case model = 1
-  /// The ADED trigram store.
+  /// The trigram store.
   case trigram = 2
   /// Token Recycling.
   case recycling = 3
@@ -20,6 +20,8 @@ package enum DraftOrigin: UInt8, Sendable, CaseIterable, Hashable {
   case prediction = 8
   /// Token Recycling in its published form.
   case recyclePublished = 9
+  /// ADED in its published form.
+  case aded = 10
 }
 
 /// One drafted token as it travels from a drafter to a verifier.

@@ -40,6 +40,22 @@ struct EndpointTests {
         """)
   }
 
+  @Test func metricsAreTextForThoseWithAKey() async throws {
+    let answers = try await withServer(ScriptedService(saying: ["a"]), keys: ["secret"]) { port in
+      [
+        try await send("GET", "/metrics", to: port),
+        try await send("GET", "/metrics", headers: ["Authorization: Bearer secret"], to: port),
+      ]
+    }
+    #expect(answers[0].status == 401)
+    #expect(answers[1].status == 200)
+    #expect(answers[1].headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8")
+    #expect(
+      answers[1].body
+        == "# HELP toy_requests_total Requests.\n# TYPE toy_requests_total counter\n"
+        + "toy_requests_total 0\n")
+  }
+
   @Test func draftCountsAreAbsentWithoutSpeculation() async throws {
     var summary = GenerationSummary.sample
     summary.draftTokenCount = 0

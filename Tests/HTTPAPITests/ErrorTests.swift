@@ -67,7 +67,7 @@ struct ErrorTests {
     #expect(answer.body.contains("worker_lost"))
   }
 
-  @Test(arguments: ["/", "/v1", "/v1/models/", "/v1/embeddings", "/metrics", "/%00", "//"])
+  @Test(arguments: ["/", "/v1", "/v1/models/", "/v1/embeddings", "/metric", "/%00", "//"])
   func unknownRoutesAnswerInOpenAIShape(_ path: String) async throws {
     let answer = try await withServer(ScriptedService(saying: [])) { port in
       try await send("GET", path, to: port)
@@ -79,7 +79,8 @@ struct ErrorTests {
   @Test(arguments: [
     ("GET", "/v1/completions", "POST"), ("DELETE", "/v1/chat/completions", "POST"),
     ("GET", "/tokenize", "POST"), ("PUT", "/detokenize", "POST"), ("POST", "/v1/models", "GET"),
-    ("POST", "/health", "GET"), ("POST", "/v1/models/x", "GET"), ("POST", "/version", "GET"),
+    ("POST", "/health", "GET"), ("POST", "/metrics", "GET"), ("POST", "/v1/models/x", "GET"),
+    ("POST", "/version", "GET"),
   ])
   func wrongMethodsNameTheRightOne(
     _ method: String, _ path: String, _ allowed: String

@@ -68,8 +68,8 @@ import Wire
       .unknownValue(field: "Ending.finish", value: 4), body: 33,
       FrameBuilder().bytes(3, ending.bytes))
     expect(
-      .unknownValue(field: "OpenSession.draft_origins", value: 1024), body: 32,
-      FrameBuilder().packed(1, [1]).bytes(3, sampling.bytes).number(8, 1024))
+      .unknownValue(field: "OpenSession.draft_origins", value: 2048), body: 32,
+      FrameBuilder().packed(1, [1]).bytes(3, sampling.bytes).number(8, 2048))
   }
 
   /// Sampling as the router sends it for a greedy session.
@@ -180,9 +180,9 @@ import Wire
     expect(
       .outOfRange(field: "Statistics.accepted", value: 4, allowed: 0...3), body: 33,
       FrameBuilder().bytes(3, FrameBuilder().number(1, 1).bytes(2, drafted.bytes).bytes))
-    let origins = FrameBuilder().packed(5, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11])
+    let origins = FrameBuilder().packed(5, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12])
     expect(
-      .outOfRange(field: "Statistics.drafted", value: 11, allowed: 0...10), body: 33,
+      .outOfRange(field: "Statistics.drafted", value: 12, allowed: 0...11), body: 33,
       FrameBuilder().bytes(3, FrameBuilder().number(1, 1).bytes(2, origins.bytes).bytes))
   }
 

@@ -86,6 +86,48 @@ struct LimitCase: CustomTestStringConvertible, Sendable {
       \.activeSessionCount, within: 4096, beyond: 4097),
   ]
 
+  static let totals: [LimitCase] = [
+    .number(
+      "VerifierTotals.waiting_sessions", Samples.verifierTotals, verifierHeartbeat,
+      \.waitingSessionCount, within: 4096, beyond: 4097),
+    .number(
+      "VerifierTotals.steps", Samples.verifierTotals, verifierHeartbeat, \.stepCount, within: 0,
+      beyond: -1),
+    .number(
+      "VerifierTotals.pass_ns", Samples.verifierTotals, verifierHeartbeat, \.passDuration,
+      within: .nanoseconds(Int64.max), beyond: .seconds(Int64.max)),
+    .number(
+      "VerifierTotals.accepted", Samples.verifierTotals, verifierHeartbeat, \.accepted[.copy],
+      within: 104, beyond: 105),
+    .number(
+      "VerifierTotals.single_ns", Samples.verifierTotals, verifierHeartbeat, \.singleDuration,
+      within: Limits.durationMax, beyond: Limits.durationMax + .nanoseconds(1)),
+    .number(
+      "DrafterTotals.aborted_passes", drafterTotals(passes: 5), drafterHeartbeat,
+      \.abortedPassCount, within: 5, beyond: 6),
+    .number(
+      "DrafterTotals.resting_sessions", Samples.drafterTotals, drafterHeartbeat,
+      \.restingSessionCount, within: 4096, beyond: 4097),
+  ]
+
+  private static func verifierHeartbeat(_ totals: VerifierTotals) -> WireMessage {
+    var heartbeat = Heartbeat(sequence: 1, activeSessionCount: 0, sentAtNanoseconds: 1)
+    heartbeat.totals = .verifier(totals)
+    return .heartbeat(heartbeat)
+  }
+
+  private static func drafterHeartbeat(_ totals: DrafterTotals) -> WireMessage {
+    var heartbeat = Heartbeat(sequence: 1, activeSessionCount: 0, sentAtNanoseconds: 1)
+    heartbeat.totals = .drafter(totals)
+    return .heartbeat(heartbeat)
+  }
+
+  private static func drafterTotals(passes: Int) -> DrafterTotals {
+    var totals = DrafterTotals()
+    totals.passCount = passes
+    return totals
+  }
+
   static let session: [LimitCase] = [
     .list(
       "OpenSession.prompt", OpenSession(prompt: [], sampling: SamplingParameters()),
@@ -172,7 +214,7 @@ struct LimitCase: CustomTestStringConvertible, Sendable {
     }
   }
 
-  @Test(arguments: register + session + stream)
+  @Test(arguments: register + totals + session + stream)
   func limitItselfPassesAndOneMoreDoesNot(_ limit: LimitCase) throws {
     let within = limit.within.enveloped
     #expect(try Envelope(decoding: within.encoded()) == within)

@@ -140,8 +140,8 @@ enum Samples {
       statistics.drafted[origin] = Int(UInt32.max) - Int(origin.rawValue)
       statistics.accepted[origin] = Int(origin.rawValue)
     }
-    statistics.draftedAt = (0..<160).map { Int(UInt32.max) - $0 }
-    statistics.acceptedAt = (0..<160).map { $0 * 3 }
+    statistics.draftedAt = (0..<176).map { Int(UInt32.max) - $0 }
+    statistics.acceptedAt = (0..<176).map { $0 * 3 }
     statistics.draftBytes.inbound = .max
     statistics.draftBytes.outbound = 1
     statistics.expectedTokenCount = 1.5
@@ -190,6 +190,38 @@ enum Samples {
     return truth
   }
 
+  static var verifierTotals: VerifierTotals {
+    var totals = VerifierTotals()
+    totals.stepCount = .max
+    totals.stepSessionCount = 3
+    totals.promptTokenCount = 4
+    totals.plannedCount = 5
+    totals.expectedTokenCount = 6.5
+    totals.tokenCount = 7
+    totals.expectedPassDuration = .nanoseconds(Int64.max)
+    totals.passDuration = .seconds(9)
+    totals.overheadDuration = .nanoseconds(10)
+    totals.waitCount = 11
+    totals.waitDuration = .nanoseconds(12)
+    for origin in DraftOrigin.allCases {
+      totals.drafted[origin] = 100 + Int(origin.rawValue)
+      totals.accepted[origin] = Int(origin.rawValue)
+    }
+    totals.waitingSessionCount = Limits.slotCountMax
+    totals.singleDuration = Limits.durationMax
+    totals.eightDuration = .nanoseconds(16)
+    return totals
+  }
+
+  static var drafterTotals: DrafterTotals {
+    var totals = DrafterTotals()
+    totals.passCount = .max
+    totals.abortedPassCount = .max
+    totals.restingSessionCount = Limits.slotCountMax
+    totals.draftDuration = Limits.durationMax
+    return totals
+  }
+
   static let refusal = Refusal(
     code: .tokenizersDiffer, message: "the tokenizers differ: 1f… and 2e… (größer)")
 
@@ -201,6 +233,12 @@ enum Samples {
     heartbeat.echoDelay = .nanoseconds(1)
     heartbeat.isDraining = true
     heartbeat.roundTrip = Limits.durationMax
+    var verifierHeartbeat = Heartbeat(sequence: 1, activeSessionCount: 0, sentAtNanoseconds: 1)
+    verifierHeartbeat.totals = .verifier(verifierTotals)
+    var drafterHeartbeat = verifierHeartbeat
+    drafterHeartbeat.totals = .drafter(drafterTotals)
+    var idleHeartbeat = verifierHeartbeat
+    idleHeartbeat.totals = .verifier(VerifierTotals())
     var draftless = OpenSession(prompt: [0], sampling: SamplingParameters())
     draftless.draftOrigins = []
     draftless.rule.rule = .kSequential
@@ -225,7 +263,8 @@ enum Samples {
       .registered(.accepted(heartbeatInterval: Limits.heartbeatIntervalMax, epoch: epoch)),
       .registered(.refused(refusal)),
       .heartbeat(Heartbeat(sequence: 0, activeSessionCount: 0, sentAtNanoseconds: 1)),
-      .heartbeat(heartbeat), .goodbye,
+      .heartbeat(heartbeat), .heartbeat(verifierHeartbeat), .heartbeat(drafterHeartbeat),
+      .heartbeat(idleHeartbeat), .goodbye,
       .reject(Reject(refusal: refusal, messageType: .max)),
       .reject(Reject(refusal: Refusal(code: .internal, message: ""), messageType: 0)),
       .openSession(openSession), .openSession(draftless),

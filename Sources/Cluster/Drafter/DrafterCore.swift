@@ -58,11 +58,12 @@ final class DrafterCore {
   /// Of one token.
   private var draftDuration = Duration.milliseconds(5)
   private var roundTrips: [String: RoundTripEstimate] = [:]
+  private var meter: DrafterMeter
 
   init(
     engine: InferenceEngine?, draftCosts: VerifyCosts, sources: KeptSources,
-    configuration: DrafterWorker.Configuration,
-    mailbox: Mailbox<DrafterMail>, activeCount: ActiveCount, outlets: Outlets, logger: Logger
+    configuration: DrafterWorker.Configuration, mailbox: Mailbox<DrafterMail>,
+    activeCount: ActiveCount, totals: TotalsBox, outlets: Outlets, logger: Logger
   ) {
     self.engine = engine
     self.draftCosts = draftCosts
@@ -73,6 +74,7 @@ final class DrafterCore {
     self.sources = sources
     self.mailbox = mailbox
     self.activeCount = activeCount
+    meter = DrafterMeter(totals)
     self.outlets = outlets
     self.logger = logger
   }
@@ -80,6 +82,10 @@ final class DrafterCore {
   /// Works until told to stop.
   func run() {
     while true {
+      if engine != nil {
+        let restingCount = entries.count { $0.pacing.isResting }
+        meter.tell(restingCount: restingCount, draftDuration: draftDuration)
+      }
       let mail =
         entries.contains { $0.hasWork }
         ? mailbox.take() : mailbox.take(timeout: nextRetry() ?? .seconds(60))
@@ -195,6 +201,7 @@ final class DrafterCore {
     guard let index = index(of: id), entries[index].acceptance != nil else { return }
     guard !message.isFinished else {
       learn(message, index: index)
+      remember(index)
       remove(index)
       return
     }
@@ -238,6 +245,13 @@ final class DrafterCore {
         sources.observe(tokensOf: truth, newCount: message.tokens.count)
       }
     }
+  }
+
+  /// Learns from a text that ended, for the sessions to come.
+  private func remember(_ index: Int) {
+    guard engine == nil, let acceptance = entries[index].acceptance else { return }
+    let answer = entries[index].truth.dropFirst(acceptance.promptLength)
+    sources.use(acceptance.tenant) { $0.remember(answer) }
   }
 
   /// Begins once the prompt is complete.
@@ -335,6 +349,7 @@ final class DrafterCore {
           }
           return
         }
+        meter.count(progress)
         if !progress.update.nodes.isEmpty {
           let single = (clock.now - start) / Double(draftCosts.cost(progress.tokenCount))
           draftDuration = (draftDuration * 7 + single) / 8

@@ -39,6 +39,7 @@ package final class DrafterWorker: Sendable {
   private let logger: Logger
   private let mailbox = Mailbox<DrafterMail>(limit: 8192)
   private let activeCount = ActiveCount()
+  private let totals = TotalsBox()
   private let router = Mutex<RouterLink?>(nil)
   /// Time of a pass of the model over one token; zero without a model.
   private let draftDuration = Mutex<Duration>(.zero)
@@ -81,7 +82,8 @@ package final class DrafterWorker: Sendable {
       try await withThrowingTaskGroup(of: Void.self) { group in
         group.addTask { [self] in
           try await link.run(
-            activeSessionCount: { self.activeCount.value }, onRegistered: onRegistered,
+            activeSessionCount: { self.activeCount.value }, totals: { self.totals.value },
+            onRegistered: onRegistered,
             onReset: { self.mailbox.post(.reset) },
             onMessage: { self.routeControl($0) })
         }
@@ -126,8 +128,7 @@ package final class DrafterWorker: Sendable {
     startup.finish()
     DrafterCore(
       engine: engine, draftCosts: draftCosts, sources: sources, configuration: configuration,
-      mailbox: mailbox,
-      activeCount: activeCount,
+      mailbox: mailbox, activeCount: activeCount, totals: totals,
       outlets: DrafterCore.Outlets(
         sendToVerifier: { [self] endpoint, envelope in send(envelope, to: endpoint) },
         connect: { [self] endpoint in requestSink.yield(endpoint) },

@@ -16,7 +16,7 @@ package struct DraftMethods: Sendable, Equatable {
 
   private static let sourceNames: [(name: String, source: DraftSourceSet)] = [
     ("trigram", .trigram), ("recycle", .recycling), ("recycle-published", .recyclePublished),
-    ("copy", .copy), ("lookup", .lookup), ("ngram", .ngram), ("suffix", .suffix),
+    ("aded", .aded), ("copy", .copy), ("lookup", .lookup), ("ngram", .ngram), ("suffix", .suffix),
     ("prediction", .prediction),
   ]
 

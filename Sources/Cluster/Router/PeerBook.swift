@@ -1,4 +1,5 @@
 import Transport
+import Wire
 
 /// The connections of a router, by name and by number.
 struct PeerBook {
@@ -8,6 +9,8 @@ struct PeerBook {
     var heartbeatCount: UInt64 = 0
     /// Under which the worker was last registered.
     var workerName: String?
+    /// What the worker told last.
+    var totals: WorkerTotals?
   }
 
   private var numbers: [PeerID: Int] = [:]

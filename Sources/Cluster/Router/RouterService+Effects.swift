@@ -103,6 +103,7 @@ extension RouterService {
     let summary = GenerationSummary(
       totals, reason: generation.output.isStopped ? .stop : reason,
       promptCount: generation.promptCount, completionCount: generation.completionCount)
+    requestCounts.ended(summary)
     generation.continuation.yield(.finished(summary, text: text))
     generation.continuation.finish()
   }

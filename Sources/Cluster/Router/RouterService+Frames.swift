@@ -51,9 +51,11 @@ extension RouterService {
       submit(.registered(peer: number, WorkerRegistration(register)))
     case .heartbeat(let heartbeat):
       submit(.heartbeat(peer: number, isDraining: heartbeat.isDraining))
+      note(heartbeat.totals, from: number)
       answer(heartbeat, from: number)
     case .goodbye:
       peers[number]?.workerName = nil
+      peers[number]?.totals = nil
       submit(.left(peer: number))
     case .sessionTokens(let tokens):
       submit(

@@ -47,6 +47,7 @@ package actor RouterService: GenerationService {
   private var admissionFailures: [SessionID: ServiceError] = [:]
   /// Frames and events dropped so far, by reason.
   package internal(set) var faultCounts: [FrameFault: Int] = [:]
+  var requestCounts = RequestCounts()
 
   private let clock = ContinuousClock()
   private let start: ContinuousClock.Instant
@@ -235,6 +236,7 @@ package actor RouterService: GenerationService {
   func fail(_ session: SessionID, _ error: ServiceError) {
     guard let generation = generations.removeValue(forKey: session) else { return }
     if !generation.isAdmitted { admissionFailures[session] = error }
+    requestCounts.ended(generation.isAdmitted ? .failed : .refused)
     generation.continuation.finish(throwing: error)
   }
 }

@@ -120,6 +120,7 @@ extension VerifierCore {
   func remove(_ index: Int) {
     let entry = entries.remove(at: index)
     traffic.end(entry.id)
+    meter.ended(entry.target.machine.statistics)
     activeCount.store(entries.count)
     wakeEntries()
     collaborations.wake()

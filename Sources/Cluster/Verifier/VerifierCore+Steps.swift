@@ -40,12 +40,14 @@ extension VerifierCore {
   /// One pass for one session.
   func advanceRound(_ index: Int) {
     guard !entries[index].isWaiting, mayAdvance(index) else { return }
+    let mark = meter.mark(entries[index].target)
     do throws(EngineError) {
       guard !entries[index].target.isPrefilling else {
         let entry = entries[index]
         try sources.use(entry.tenant) { sources throws(EngineError) in
           try entry.target.prefill(engine: engine, sources: &sources)
         }
+        meter.countPass(of: entry.target, since: mark, times: shared.times)
         return
       }
       let start = clock.now
@@ -61,6 +63,7 @@ extension VerifierCore {
         return try rules.step(
           entry.target, engine: engine, sources: &sources, costs: stepCosts, limit: limit)
       }
+      meter.countPass(of: entry.target, since: mark, times: shared.times)
       publish(outcome, index: index, duration: clock.now - start)
     } catch {
       stop(index, error)
@@ -78,7 +81,9 @@ extension VerifierCore {
       link.arrivals.isExpected(within: costs.single / 4, silence: costs.single * 4, at: now)
     }
     guard isExpected else { return }
-    for message in mailbox.take(timeout: costs.single / 4) {
+    let mail = mailbox.take(timeout: costs.single / 4)
+    meter.waited(time - now)
+    for message in mail {
       if case .stop = message {
         mailbox.post(.stop)
         continue

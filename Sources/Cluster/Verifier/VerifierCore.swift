@@ -55,19 +55,21 @@ final class VerifierCore {
   var entries: [Entry] = []
   var shared: SharedStep
   private var log: StepLog
+  var meter: VerifierMeter
   var peers: [PeerID: Register] = [:]
 
   init(
     engine: InferenceEngine, costs: MeasuredCosts, sources: KeptSources,
     configuration: VerifierWorker.Configuration, mailbox: Mailbox<VerifierMail>,
     activeCount: ActiveCount, collaborationCount: ActiveCount, traffic: DraftTraffic,
-    logger: Logger, sendToRouter: @escaping @Sendable (Envelope) -> Void,
+    totals: TotalsBox, logger: Logger, sendToRouter: @escaping @Sendable (Envelope) -> Void,
     sendToPeer: @escaping @Sendable (PeerID, Envelope) -> Void
   ) {
     self.engine = engine
     self.costs = costs
     shared = SharedStep(costs: costs, nodeLimit: configuration.nodeLimit)
     log = StepLog(logger: logger)
+    meter = VerifierMeter(totals)
     nodeLimit = configuration.nodeLimit
     slotCount = configuration.slotCount
     pipeline = configuration.pipeline
@@ -91,6 +93,9 @@ final class VerifierCore {
   /// Works until told to stop.
   func run() {
     while true {
+      meter.publishIfDue(
+        shared, live: entries.map { $0.target.machine.statistics },
+        waitingCount: entries.count { $0.isWaiting })
       let mail = idleTime().map { mailbox.take(timeout: $0) } ?? mailbox.take()
       for message in mail {
         if case .stop = message {
@@ -134,6 +139,7 @@ final class VerifierCore {
       for entry in entries {
         finishLinks(entry)
         traffic.end(entry.id)
+        meter.ended(entry.target.machine.statistics)
       }
       entries.removeAll()
       activeCount.store(0)

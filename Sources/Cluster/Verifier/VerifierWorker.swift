@@ -56,6 +56,7 @@ package final class VerifierWorker: Sendable {
   private let activeCount = ActiveCount()
   private let collaborationCount = ActiveCount()
   private let traffic = DraftTraffic()
+  private let totals = TotalsBox()
   private let start = ContinuousClock().now
   private let link = Mutex<RouterLink?>(nil)
 
@@ -124,7 +125,7 @@ package final class VerifierWorker: Sendable {
     try await withThrowingTaskGroup(of: Void.self) { group in
       group.addTask { [self] in
         try await routerLink.run(
-          activeSessionCount: { self.activeSessionCount },
+          activeSessionCount: { self.activeSessionCount }, totals: { self.totals.value },
           onRegistered: onRegistered,
           onReset: { self.mailbox.post(.reset) },
           onMessage: { self.routeControl($0) })
@@ -162,7 +163,7 @@ package final class VerifierWorker: Sendable {
     VerifierCore(
       engine: engine, costs: costs, sources: sources, configuration: configuration,
       mailbox: mailbox, activeCount: activeCount, collaborationCount: collaborationCount,
-      traffic: traffic, logger: logger,
+      traffic: traffic, totals: totals, logger: logger,
       sendToRouter: { [self] envelope in link.withLock { $0 }?.send(envelope) },
       sendToPeer: { [traffic] peer, envelope in
         do {

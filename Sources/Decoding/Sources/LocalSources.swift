@@ -16,6 +16,7 @@ package struct DraftSourceSet: OptionSet, Sendable {
   package static let suffix = DraftSourceSet(.suffix)
   package static let prediction = DraftSourceSet(.prediction)
   package static let recyclePublished = DraftSourceSet(.recyclePublished)
+  package static let aded = DraftSourceSet(.aded)
 }
 
 /// The training-free sources of one model in one process, shared by all its sessions, and the
@@ -31,10 +32,11 @@ package struct LocalSources: Sendable {
 
   private var copy: PlannedSlot<CopySource>?
   private var lookup: PlannedSlot<LookupSource>?
-  private var ngram: PlannedSlot<NgramSource>?
-  private var suffix: PlannedSlot<SuffixSource>?
+  var ngram: PlannedSlot<NgramSource>?
+  var suffix: PlannedSlot<SuffixSource>?
   private var prediction: PlannedSlot<PredictionSource>?
   private var published: PlannedSlot<RecycleTemplate>?
+  var aded: PlannedSlot<AdaptiveTrigrams>?
 
   /// No source at all: decoding without local drafts.
   package static let none = LocalSources()
@@ -61,6 +63,7 @@ package struct LocalSources: Sendable {
     if set.contains(.recyclePublished) {
       published = PlannedSlot(RecycleTemplate(vocabularyCount: vocabularyCount))
     }
+    if set.contains(.aded) { aded = PlannedSlot(AdaptiveTrigrams()) }
   }
 
   /// Whether any source learns from rows of logits.
@@ -88,6 +91,7 @@ package struct LocalSources: Sendable {
   package mutating func remember(_ answer: ArraySlice<TokenID>) {
     suffix?.source.remember(answer)
     ngram?.source.remember(answer)
+    aded?.source.remember(answer)
   }
 
   /// Learns from newly decided tokens where no logits are known: the last `count` of `truth`.
@@ -114,13 +118,14 @@ package struct LocalSources: Sendable {
     suffix?.plan(after: &text)
     prediction?.plan(after: &text)
     published?.plan(after: &text)
+    aded?.plan(after: &text)
     return trigram?.searched(root) ?? root
   }
 
   /// What the sources remember of a tree that grows.
   struct TreeMemory: Sendable {
     fileprivate var search: [TrigramSearch.Node] = []
-    fileprivate var plans = [PlannedDraft](repeating: PlannedDraft(), count: 6)
+    fileprivate var plans = [PlannedDraft](repeating: PlannedDraft(), count: 7)
   }
 
   /// Exchanges what the sources remember of the tree that grows, see ``prepared(_:text:)``, so that
@@ -133,6 +138,7 @@ package struct LocalSources: Sendable {
     suffix?.exchangePlan(&memory.plans[3])
     prediction?.exchangePlan(&memory.plans[4])
     published?.exchangePlan(&memory.plans[5])
+    aded?.exchangePlan(&memory.plans[6])
   }
 
   /// Joins the guesses of all sources for one place.
@@ -157,6 +163,7 @@ package struct LocalSources: Sendable {
     suffix?.propose(after: path, into: &candidates)
     prediction?.propose(after: path, into: &candidates)
     published?.propose(after: path, into: &candidates)
+    aded?.propose(after: path, into: &candidates)
     joined.removeAll(keepingCapacity: true)
     for candidate in candidates[start...] { join(candidate, into: &joined) }
     let present = joined.reduce(0 as UInt16) { $0 | $1.origins }
@@ -199,6 +206,7 @@ package struct LocalSources: Sendable {
       case .suffix: suffix?.learn(candidates[start..<end], truth: truth)
       case .prediction: prediction?.learn(candidates[start..<end], truth: truth)
       case .recyclePublished: published?.learn(candidates[start..<end], truth: truth)
+      case .aded: aded?.learn(candidates[start..<end], truth: truth)
       case .remote, .model: break
       }
       start = end

@@ -1,7 +1,7 @@
 package import InferenceTypes
 
-/// ADED: a table of trigrams, reinforced by what was just written, and a small tree search that
-/// decides which continuations deserve a draft.
+/// A table of trigrams, reinforced by what was just written, and a small tree search that decides
+/// which continuations deserve a draft.
 ///
 /// There is no corpus part: the table starts empty and learns from prompts and output. The search
 /// runs once before each verify step; a place that it did not reach is answered by the table.
@@ -9,11 +9,11 @@ package import InferenceTypes
 /// Memory: 8192 pairs of up to 32 successors of 8 bytes, 2.1 MB. A new pair displaces the one of
 /// its bucket that was written longest ago, a new successor the lightest one.
 ///
-/// - SeeAlso: Liu et al. 2024, arXiv:2407.12021. Departs from it in the bounds, in being
-///   deterministic (children by weight, then token; keyed randomness), in descending into the
-///   heaviest child after an expansion, and in the budget rule, which takes the place of the
-///   fixed number of paths.
-package struct TrigramStore: DraftSource {
+/// - SeeAlso: Liu et al. 2024, arXiv:2407.12021 (ADED), which ``AdaptiveTrigrams`` follows more
+///   closely. Departs from it in the bounds, in being deterministic (children by weight, then token;
+///   keyed randomness), in descending into the heaviest child after an expansion, and in the budget
+///   rule, which takes the place of the fixed number of paths.
+package struct TrigramStore: DraftSource, TrigramTable {
   package static let successorMax = 32
   static let increment: Float = 0.04
   static let weightMax: Float = 3
@@ -64,7 +64,9 @@ package struct TrigramStore: DraftSource {
     }
     var search = TrigramSearch()
     swap(&search, &self.search)
-    search.run(in: self, at: place)
+    search.run(
+      in: self, below: (place.context.second, place.context.last),
+      seed: place.sampling.noise.seed, position: place.position)
     swap(&search, &self.search)
     place.searchNode = 0
     return place
@@ -121,7 +123,9 @@ package struct TrigramStore: DraftSource {
     return (row * Self.successorMax, Int(counts[row]))
   }
 
-  func successor(at index: Int) -> Successor { successors[index] }
+  func successor(at index: Int) -> (token: UInt32, weight: Float) {
+    (successors[index].token, successors[index].weight)
+  }
 
   /// The weight of a trigram; 0 where it is not known.
   package func weight(_ first: TokenID, _ second: TokenID, _ third: TokenID) -> Float {

@@ -211,8 +211,10 @@ private struct Agreement: StoredSource {
 }
 
 extension LocalSources {
-  /// Whether there is anything to write.
-  package var isEmpty: Bool { recycling == nil && trigram == nil }
+  /// Whether there is nothing to write.
+  package var isEmpty: Bool {
+    recycling == nil && trigram == nil && suffix == nil && ngram == nil && aded == nil
+  }
 
   /// What every source has learned.
   package func sections(owner: TenantID?, vocabularyCount: Int) -> [StoreSection] {
@@ -220,6 +222,9 @@ extension LocalSources {
     let all = [
       recycling?.section(owner: owner, vocabularyCount: vocabularyCount),
       trigram?.section(owner: owner, vocabularyCount: vocabularyCount),
+      suffix?.section(owner: owner, vocabularyCount: vocabularyCount),
+      ngram?.section(owner: owner, vocabularyCount: vocabularyCount),
+      aded?.section(owner: owner, vocabularyCount: vocabularyCount),
       Agreement(table: agreement).section(owner: owner, vocabularyCount: vocabularyCount),
     ]
     return all.compactMap { $0 }
@@ -240,6 +245,15 @@ extension LocalSources {
     case TrigramStore.storeKind:
       guard trigram != nil else { return false }
       try trigram?.restore(section, vocabularyCount: vocabularyCount)
+    case SuffixSource.storeKind:
+      guard suffix != nil else { return false }
+      try suffix?.restore(section, vocabularyCount: vocabularyCount)
+    case NgramSource.storeKind:
+      guard ngram != nil else { return false }
+      try ngram?.restore(section, vocabularyCount: vocabularyCount)
+    case AdaptiveTrigrams.storeKind:
+      guard aded != nil else { return false }
+      try aded?.restore(section, vocabularyCount: vocabularyCount)
     case Agreement.storeKind:
       guard !isEmpty else { return false }
       var restored = Agreement(table: agreement)

@@ -25,6 +25,12 @@ extension APIResponder {
     ])
   }
 
+  /// `GET /metrics`: the text format of Prometheus. It wants a key where completions do.
+  func metrics() async -> Response {
+    Self.response(
+      text: PrometheusText.render(await service.metrics()), type: PrometheusText.contentType)
+  }
+
   /// `POST /tokenize`: the tokens a completion with this text as its prompt starts from.
   func tokenize(_ body: [UInt8]) throws(APIError) -> Response {
     let fields = try RequestFields(body: body)

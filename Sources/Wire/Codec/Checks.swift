@@ -42,6 +42,16 @@ enum Check {
     for cost in costs { try finite(cost, field) { $0 > 0 } }
   }
 
+  /// A sum over the life of a process.
+  static func total(_ value: Int, _ field: String) throws(WireError) {
+    try range(value, 0...Int.max, field)
+  }
+
+  /// A time that was added up over the life of a process.
+  static func totalTime(_ value: Duration, _ field: String) throws(WireError) {
+    try duration(value, upTo: .nanoseconds(Int64.max), field)
+  }
+
   static func number(
     _ value: Double, _ field: String, where isAllowed: (Double) -> Bool
   ) throws(WireError) {

@@ -29,6 +29,12 @@ enum Reading {
     unsafe UnsafeBufferPointer(start: start, count: count).map { Int($0) }
   }
 
+  /// Sums saturate: nothing counts that far.
+  static func totals(_ start: UnsafeMutablePointer<UInt64>?, _ count: Int) -> [Int] {
+    // safe: as in `words`.
+    unsafe UnsafeBufferPointer(start: start, count: count).map { Int(clamping: $0) }
+  }
+
   static func doubles(_ start: UnsafeMutablePointer<Double>?, _ count: Int) -> [Double] {
     // safe: as in `words`.
     unsafe Array(UnsafeBufferPointer(start: start, count: count))

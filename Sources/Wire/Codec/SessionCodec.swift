@@ -236,7 +236,7 @@ extension SessionStatistics: @unsafe WireBody {
 
 extension OriginCounts {
   /// Takes counts in the order of the codes; missing ones are 0.
-  fileprivate init(_ counts: [Int], _ field: String) throws(WireError) {
+  init(_ counts: [Int], _ field: String) throws(WireError) {
     self.init()
     try Check.range(counts.count, 0...DraftOrigin.allCases.count, field)
     for (origin, count) in zip(DraftOrigin.allCases, counts) { self[origin] = count }

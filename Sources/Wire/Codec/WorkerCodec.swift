@@ -141,6 +141,11 @@ extension Heartbeat: @unsafe WireBody {
     guard sentAtNanoseconds != 0 else { throw .missing(field: "Heartbeat.sent_at_ns") }
     try Check.duration(echoDelay, "Heartbeat.echo_delay_ns")
     try Check.duration(roundTrip, "Heartbeat.round_trip_ns")
+    switch totals {
+    case .verifier(let totals): try totals.validate()
+    case .drafter(let totals): try totals.validate()
+    case nil: break
+    }
   }
 
   func raw(in scratch: inout FrameScratch) -> Slipstream__V1__Heartbeat {
@@ -153,6 +158,17 @@ extension Heartbeat: @unsafe WireBody {
     unsafe raw.echo_delay_ns = UInt64(echoDelay.clampedNanoseconds)
     unsafe raw.draining = isDraining ? 1 : 0
     unsafe raw.round_trip_ns = UInt64(roundTrip.clampedNanoseconds)
+    switch totals {
+    case .verifier(let totals):
+      let part = unsafe totals.raw(in: &scratch)
+      unsafe raw.totals_case = SLIPSTREAM__V1__HEARTBEAT__TOTALS_VERIFIER_TOTALS
+      unsafe raw.verifier_totals = scratch.place(part)
+    case .drafter(let totals):
+      let part = unsafe totals.raw(in: &scratch)
+      unsafe raw.totals_case = SLIPSTREAM__V1__HEARTBEAT__TOTALS_DRAFTER_TOTALS
+      unsafe raw.drafter_totals = scratch.place(part)
+    case nil: break
+    }
     return unsafe raw
   }
 
@@ -164,6 +180,16 @@ extension Heartbeat: @unsafe WireBody {
     echoDelay = unsafe Duration(clampingNanoseconds: raw.echo_delay_ns)
     isDraining = unsafe raw.draining != 0
     roundTrip = unsafe Duration(clampingNanoseconds: raw.round_trip_ns)
+    // safe: the case says which member of the union is set.
+    switch unsafe raw.totals_case {
+    case SLIPSTREAM__V1__HEARTBEAT__TOTALS_VERIFIER_TOTALS:
+      totals = .verifier(
+        unsafe try VerifierTotals.read(raw.verifier_totals, "Heartbeat.verifier_totals"))
+    case SLIPSTREAM__V1__HEARTBEAT__TOTALS_DRAFTER_TOTALS:
+      totals = .drafter(
+        unsafe try DrafterTotals.read(raw.drafter_totals, "Heartbeat.drafter_totals"))
+    default: totals = nil
+    }
   }
 }
 

@@ -94,6 +94,8 @@ package struct Heartbeat: Sendable, Equatable {
   package var isDraining = false
   /// Of this link, as the sender measured it; zero where unknown.
   package var roundTrip = Duration.zero
+  /// What the sender did since it began, where it tells.
+  package var totals: WorkerTotals?
 
   package init(sequence: UInt64, activeSessionCount: Int, sentAtNanoseconds: UInt64) {
     self.sequence = sequence

@@ -31,9 +31,14 @@ private final class StoreFolder: Sendable {
 
   static func shelf(taught: Bool = false) -> SourceShelf {
     var shelf = SourceShelf(isolation: .shared, vocabularyCount: 20) {
-      LocalSources(vocabularyCount: 20)
+      LocalSources([.recycling, .trigram, .suffix, .ngram, .aded], vocabularyCount: 20)
     }
-    if taught { shelf.use(nil) { $0.observe(prompt: [1, 2, 3, 4, 1, 2, 5]) } }
+    if taught {
+      shelf.use(nil) {
+        $0.observe(prompt: [1, 2, 3, 4, 1, 2, 5])
+        $0.remember([1, 2, 3])
+      }
+    }
     return shelf
   }
 

@@ -30,8 +30,11 @@ import Tokenizer
       }
     }
 
-    func sources(every interval: Duration, methods: String = "trigram") throws -> KeptSources {
+    func sources(
+      every interval: Duration, methods: String = "trigram", isolation: StoreIsolation = .shared
+    ) throws -> KeptSources {
       var settings = DraftStoreSettings()
+      settings.isolation = isolation
       settings.path = path
       settings.saveInterval = interval
       return KeptSources(
@@ -72,6 +75,35 @@ import Tokenizer
     let isKnown = knows(&next)
     #expect(isKnown)
     next.finish()
+  }
+
+  /// Tokens of the first verification for a tenant whose text begins like an answer before.
+  private func draftCount(_ sources: inout KeptSources, _ tenant: TenantID?) throws -> Int {
+    var session = try VerifierSession(
+      VerifierSession.Configuration(
+        prompt: [9, 1, 2, 3, 4], sampling: SamplingParameters(), contextLength: 100,
+        vocabularyCount: 40))
+    return sources.use(tenant) {
+      session.nextBatch(sources: &$0, costs: VerifyCosts(relative: []), limit: 8).count - 1
+    }
+  }
+
+  @Test(arguments: ["suffix", "ngram", "aded"])
+  func answersAreRememberedAfterARestartByTheirTenant(method: String) throws {
+    let place = try Place()
+    let ann = try #require(TenantID(bytes: [UInt8](repeating: 1, count: 16)))
+    let bob = try #require(TenantID(bytes: [UInt8](repeating: 2, count: 16)))
+    var first = try place.sources(every: .zero, methods: method, isolation: .tenant)
+    #expect(try draftCount(&first, ann) == 0)
+    // N-grams of all texts count from the second time on, and single tokens from the fourth.
+    for _ in 0..<4 { first.use(ann) { $0.remember([1, 2, 3, 4, 5, 6, 7, 8]) } }
+    let learned = try draftCount(&first, ann)
+    #expect(learned > 1)
+    first.finish()
+    var second = try place.sources(every: .zero, methods: method, isolation: .tenant)
+    #expect(try draftCount(&second, ann) == learned)
+    #expect(try draftCount(&second, bob) == 0)
+    second.finish()
   }
 
   @Test func nothingLearnedIsNothingSaved() throws {

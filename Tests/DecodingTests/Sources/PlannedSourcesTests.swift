@@ -236,8 +236,8 @@ private func tokens(_ range: Range<UInt32>) -> [TokenID] { range.map { TokenID($
 @Suite struct SourceSetTests {
   private static let names: [(String, DraftSourceSet)] = [
     ("copy", .copy), ("lookup", .lookup), ("ngram", .ngram), ("suffix", .suffix),
-    ("published", .recyclePublished), ("recycling", .recycling), ("trigram", .trigram),
-    ("all", DraftSourceSet(rawValue: .max)),
+    ("published", .recyclePublished), ("aded", .aded), ("recycling", .recycling),
+    ("trigram", .trigram), ("all", DraftSourceSet(rawValue: .max)),
   ]
 
   private func run(

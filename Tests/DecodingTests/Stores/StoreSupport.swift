@@ -20,7 +20,12 @@ enum StoreSamples {
   ) -> SourceShelf {
     SourceShelf(
       isolation: isolation, tenantMax: tenantMax, vocabularyCount: vocabularyCount
-    ) { LocalSources(vocabularyCount: vocabularyCount) }
+    ) { sources(vocabularyCount) }
+  }
+
+  /// Every source that a file keeps, empty.
+  static func sources(_ vocabularyCount: Int) -> LocalSources {
+    LocalSources([.recycling, .trigram, .suffix, .ngram, .aded], vocabularyCount: vocabularyCount)
   }
 
   /// The bytes of a store whose owner nobody told apart, as small as one that knows something.
@@ -30,8 +35,9 @@ enum StoreSamples {
   }
 
   static func smallSources() -> LocalSources {
-    var sources = LocalSources(vocabularyCount: 12)
+    var sources = sources(12)
     sources.observe(prompt: [1, 2, 3, 4, 1, 2, 5])
+    for answer in [[1, 2, 3, 1, 2], [4, 2]] as [[TokenID]] { sources.remember(answer[...]) }
     let top = [TokenLogit(token: 7, logit: 3), TokenLogit(token: 2, logit: 1)]
     sources.observe(context: TokenContext(endOf: [1, 2]), top: top.span)
     return sources

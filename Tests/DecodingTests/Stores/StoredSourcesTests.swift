@@ -5,7 +5,7 @@ import Testing
 @Suite struct StoredSourcesTests {
   /// Sources that a few texts of a model have taught, sampled ones among them.
   private func taught(_ model: ToyModel) throws -> LocalSources {
-    var sources = LocalSources(vocabularyCount: model.vocabularyCount)
+    var sources = StoreSamples.sources(model.vocabularyCount)
     for seed in 0..<6 as Range<UInt64> {
       let configuration = model.configuration(
         temperature: seed % 2 == 0 ? 0 : 1, seed: seed, tokenLimit: 120)
@@ -18,7 +18,7 @@ import Testing
     let stamp = StoreSamples.stamp(vocabularyCount)
     let bytes = StoreFormat.encode(
       sources.sections(owner: nil, vocabularyCount: vocabularyCount)[...], stamp: stamp)
-    var copy = LocalSources(vocabularyCount: vocabularyCount)
+    var copy = StoreSamples.sources(vocabularyCount)
     for section in try StoreFormat.decode(bytes, stamp: stamp) {
       #expect(try copy.restore(section, vocabularyCount: vocabularyCount))
     }
@@ -56,7 +56,7 @@ import Testing
   @Test func whatOneProcessLearnedHelpsTheNext() throws {
     let model = ToyModel(vocabularyCount: 200, memory: 3, seed: 5)
     let configuration = model.configuration(temperature: 0, tokenLimit: 150)
-    var first = LocalSources(vocabularyCount: 200)
+    var first = StoreSamples.sources(200)
     let cold = try Replay(model, configuration, sources: &first)
     var second = try reloaded(first, 200)
     let warm = try Replay(model, configuration, sources: &second)
@@ -89,7 +89,7 @@ import Testing
         for mask in [1, 0xFF] as [UInt8] {
           var changed = section
           changed.payload[index] ^= mask
-          var sources = LocalSources(vocabularyCount: 12)
+          var sources = StoreSamples.sources(12)
           do {
             _ = try sources.restore(changed, vocabularyCount: 12)
           } catch {
@@ -114,14 +114,14 @@ import Testing
       for count in section.payload.indices {
         var changed = section
         changed.payload.removeLast(section.payload.count - count)
-        var sources = LocalSources(vocabularyCount: 12)
+        var sources = StoreSamples.sources(12)
         #expect(throws: StoreError.self, "kind \(section.kind), \(count) bytes") {
           try sources.restore(changed, vocabularyCount: 12)
         }
       }
       var longer = section
       longer.payload.append(0)
-      var sources = LocalSources(vocabularyCount: 12)
+      var sources = StoreSamples.sources(12)
       #expect(
         throws: StoreError.trailingBytes(part: "section of kind \(section.kind)", count: 1)
       ) { try sources.restore(longer, vocabularyCount: 12) }
@@ -130,7 +130,7 @@ import Testing
 
   @Test func tokensOfALargerVocabularyAreRefused() throws {
     for section in StoreSamples.smallSources().sections(owner: nil, vocabularyCount: 12).prefix(2) {
-      var sources = LocalSources(vocabularyCount: 4)
+      var sources = StoreSamples.sources(4)
       #expect(throws: StoreError.self) { try sources.restore(section, vocabularyCount: 4) }
     }
   }
@@ -139,7 +139,7 @@ import Testing
     for section in StoreSamples.smallSources().sections(owner: nil, vocabularyCount: 12) {
       var changed = section
       changed.layout += 1
-      var sources = LocalSources(vocabularyCount: 12)
+      var sources = StoreSamples.sources(12)
       #expect(
         throws: StoreError.otherLayout(
           part: "section of kind \(section.kind)", found: 2, expected: 1)
@@ -150,7 +150,7 @@ import Testing
   /// A drafter does not check the tokens of a truth; what it learned of foreign ones stays out of
   /// the file, which could not be read otherwise.
   @Test func tokensBeyondTheVocabularyAreNotWritten() throws {
-    var sources = LocalSources(vocabularyCount: 12)
+    var sources = StoreSamples.sources(12)
     sources.observe(prompt: [1, 2, 90, 3, 4, TokenID(.max), 1, 2, 3])
     let copy = try reloaded(sources, 12)
     #expect(

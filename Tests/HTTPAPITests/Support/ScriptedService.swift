@@ -48,6 +48,12 @@ final class ScriptedService: GenerationService {
 
   func health() async -> ServiceHealth { state.withLock { $0.health } }
 
+  func metrics() async -> [MetricFamily] {
+    var requests = MetricFamily("toy_requests_total", .counter, "Requests.")
+    requests.add(Double(self.requests.count))
+    return [requests]
+  }
+
   func generate(
     _ request: GenerationRequest
   ) async throws(ServiceError) -> AsyncThrowingStream<GenerationEvent, any Error> {

@@ -148,6 +148,96 @@ void   slipstream__v1__heartbeat__free_unpacked
   assert(message->base.descriptor == &slipstream__v1__heartbeat__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   slipstream__v1__verifier_totals__init
+                     (Slipstream__V1__VerifierTotals         *message)
+{
+  static const Slipstream__V1__VerifierTotals init_value = SLIPSTREAM__V1__VERIFIER_TOTALS__INIT;
+  *message = init_value;
+}
+size_t slipstream__v1__verifier_totals__get_packed_size
+                     (const Slipstream__V1__VerifierTotals *message)
+{
+  assert(message->base.descriptor == &slipstream__v1__verifier_totals__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t slipstream__v1__verifier_totals__pack
+                     (const Slipstream__V1__VerifierTotals *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &slipstream__v1__verifier_totals__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t slipstream__v1__verifier_totals__pack_to_buffer
+                     (const Slipstream__V1__VerifierTotals *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &slipstream__v1__verifier_totals__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Slipstream__V1__VerifierTotals *
+       slipstream__v1__verifier_totals__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Slipstream__V1__VerifierTotals *)
+     protobuf_c_message_unpack (&slipstream__v1__verifier_totals__descriptor,
+                                allocator, len, data);
+}
+void   slipstream__v1__verifier_totals__free_unpacked
+                     (Slipstream__V1__VerifierTotals *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &slipstream__v1__verifier_totals__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
+void   slipstream__v1__drafter_totals__init
+                     (Slipstream__V1__DrafterTotals         *message)
+{
+  static const Slipstream__V1__DrafterTotals init_value = SLIPSTREAM__V1__DRAFTER_TOTALS__INIT;
+  *message = init_value;
+}
+size_t slipstream__v1__drafter_totals__get_packed_size
+                     (const Slipstream__V1__DrafterTotals *message)
+{
+  assert(message->base.descriptor == &slipstream__v1__drafter_totals__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t slipstream__v1__drafter_totals__pack
+                     (const Slipstream__V1__DrafterTotals *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &slipstream__v1__drafter_totals__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t slipstream__v1__drafter_totals__pack_to_buffer
+                     (const Slipstream__V1__DrafterTotals *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &slipstream__v1__drafter_totals__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Slipstream__V1__DrafterTotals *
+       slipstream__v1__drafter_totals__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Slipstream__V1__DrafterTotals *)
+     protobuf_c_message_unpack (&slipstream__v1__drafter_totals__descriptor,
+                                allocator, len, data);
+}
+void   slipstream__v1__drafter_totals__free_unpacked
+                     (Slipstream__V1__DrafterTotals *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &slipstream__v1__drafter_totals__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   slipstream__v1__goodbye__init
                      (Slipstream__V1__Goodbye         *message)
 {
@@ -561,7 +651,7 @@ const ProtobufCMessageDescriptor slipstream__v1__registered__descriptor =
   (ProtobufCMessageInit) slipstream__v1__registered__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor slipstream__v1__heartbeat__field_descriptors[7] =
+static const ProtobufCFieldDescriptor slipstream__v1__heartbeat__field_descriptors[9] =
 {
   {
     "sequence",
@@ -647,21 +737,48 @@ static const ProtobufCFieldDescriptor slipstream__v1__heartbeat__field_descripto
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "verifier_totals",
+    50,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Slipstream__V1__Heartbeat, totals_case),
+    offsetof(Slipstream__V1__Heartbeat, verifier_totals),
+    &slipstream__v1__verifier_totals__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "drafter_totals",
+    51,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Slipstream__V1__Heartbeat, totals_case),
+    offsetof(Slipstream__V1__Heartbeat, drafter_totals),
+    &slipstream__v1__drafter_totals__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned slipstream__v1__heartbeat__field_indices_by_name[] = {
   1,   /* field[1] = active_sessions */
+  8,   /* field[8] = drafter_totals */
   5,   /* field[5] = draining */
   4,   /* field[4] = echo_delay_ns */
   3,   /* field[3] = echo_ns */
   6,   /* field[6] = round_trip_ns */
   2,   /* field[2] = sent_at_ns */
   0,   /* field[0] = sequence */
+  7,   /* field[7] = verifier_totals */
 };
-static const ProtobufCIntRange slipstream__v1__heartbeat__number_ranges[2 + 1] =
+static const ProtobufCIntRange slipstream__v1__heartbeat__number_ranges[3 + 1] =
 {
   { 1, 0 },
   { 20, 6 },
-  { 0, 7 }
+  { 50, 7 },
+  { 0, 9 }
 };
 const ProtobufCMessageDescriptor slipstream__v1__heartbeat__descriptor =
 {
@@ -671,11 +788,321 @@ const ProtobufCMessageDescriptor slipstream__v1__heartbeat__descriptor =
   "Slipstream__V1__Heartbeat",
   "slipstream.v1",
   sizeof(Slipstream__V1__Heartbeat),
-  7,
+  9,
   slipstream__v1__heartbeat__field_descriptors,
   slipstream__v1__heartbeat__field_indices_by_name,
-  2,  slipstream__v1__heartbeat__number_ranges,
+  3,  slipstream__v1__heartbeat__number_ranges,
   (ProtobufCMessageInit) slipstream__v1__heartbeat__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor slipstream__v1__verifier_totals__field_descriptors[16] =
+{
+  {
+    "steps",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__VerifierTotals, steps),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "step_sessions",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__VerifierTotals, step_sessions),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "prompt_tokens",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__VerifierTotals, prompt_tokens),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "planned_nodes",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__VerifierTotals, planned_nodes),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "expected_tokens",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_DOUBLE,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__VerifierTotals, expected_tokens),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "tokens",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__VerifierTotals, tokens),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "expected_pass_ns",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__VerifierTotals, expected_pass_ns),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "pass_ns",
+    8,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__VerifierTotals, pass_ns),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "overhead_ns",
+    9,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__VerifierTotals, overhead_ns),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "waits",
+    10,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__VerifierTotals, waits),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "wait_ns",
+    11,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__VerifierTotals, wait_ns),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "drafted",
+    12,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT64,
+    offsetof(Slipstream__V1__VerifierTotals, n_drafted),
+    offsetof(Slipstream__V1__VerifierTotals, drafted),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "accepted",
+    13,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT64,
+    offsetof(Slipstream__V1__VerifierTotals, n_accepted),
+    offsetof(Slipstream__V1__VerifierTotals, accepted),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "waiting_sessions",
+    14,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__VerifierTotals, waiting_sessions),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "single_ns",
+    15,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__VerifierTotals, single_ns),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "eight_ns",
+    16,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__VerifierTotals, eight_ns),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned slipstream__v1__verifier_totals__field_indices_by_name[] = {
+  12,   /* field[12] = accepted */
+  11,   /* field[11] = drafted */
+  15,   /* field[15] = eight_ns */
+  6,   /* field[6] = expected_pass_ns */
+  4,   /* field[4] = expected_tokens */
+  8,   /* field[8] = overhead_ns */
+  7,   /* field[7] = pass_ns */
+  3,   /* field[3] = planned_nodes */
+  2,   /* field[2] = prompt_tokens */
+  14,   /* field[14] = single_ns */
+  1,   /* field[1] = step_sessions */
+  0,   /* field[0] = steps */
+  5,   /* field[5] = tokens */
+  10,   /* field[10] = wait_ns */
+  13,   /* field[13] = waiting_sessions */
+  9,   /* field[9] = waits */
+};
+static const ProtobufCIntRange slipstream__v1__verifier_totals__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 16 }
+};
+const ProtobufCMessageDescriptor slipstream__v1__verifier_totals__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "slipstream.v1.VerifierTotals",
+  "VerifierTotals",
+  "Slipstream__V1__VerifierTotals",
+  "slipstream.v1",
+  sizeof(Slipstream__V1__VerifierTotals),
+  16,
+  slipstream__v1__verifier_totals__field_descriptors,
+  slipstream__v1__verifier_totals__field_indices_by_name,
+  1,  slipstream__v1__verifier_totals__number_ranges,
+  (ProtobufCMessageInit) slipstream__v1__verifier_totals__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor slipstream__v1__drafter_totals__field_descriptors[4] =
+{
+  {
+    "passes",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__DrafterTotals, passes),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "aborted_passes",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__DrafterTotals, aborted_passes),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "resting_sessions",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__DrafterTotals, resting_sessions),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "draft_ns",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT64,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__DrafterTotals, draft_ns),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned slipstream__v1__drafter_totals__field_indices_by_name[] = {
+  1,   /* field[1] = aborted_passes */
+  3,   /* field[3] = draft_ns */
+  0,   /* field[0] = passes */
+  2,   /* field[2] = resting_sessions */
+};
+static const ProtobufCIntRange slipstream__v1__drafter_totals__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 4 }
+};
+const ProtobufCMessageDescriptor slipstream__v1__drafter_totals__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "slipstream.v1.DrafterTotals",
+  "DrafterTotals",
+  "Slipstream__V1__DrafterTotals",
+  "slipstream.v1",
+  sizeof(Slipstream__V1__DrafterTotals),
+  4,
+  slipstream__v1__drafter_totals__field_descriptors,
+  slipstream__v1__drafter_totals__field_indices_by_name,
+  1,  slipstream__v1__drafter_totals__number_ranges,
+  (ProtobufCMessageInit) slipstream__v1__drafter_totals__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 #define slipstream__v1__goodbye__field_descriptors NULL

@@ -21,7 +21,7 @@ package struct NgramSource: PlannedSource {
     (4, 75), (3, 66), (2, 66), (2, 66),
   ]
 
-  private var all = NgramTable(rowBits: 15)
+  var all = NgramTable(rowBits: 15)
 
   package init() {}
 
@@ -51,15 +51,15 @@ package struct NgramSource: PlannedSource {
 /// Counts of the successors of sequences of one to four tokens.
 struct NgramTable: Sendable {
   static let keyMax = 4
-  private static let width = 8
+  static let width = 8
 
-  private struct Successor {
+  struct Successor {
     var token: UInt32 = 0
     var count: UInt32 = 0
   }
 
-  private var keys: KeyedRows
-  private var successors: [Successor]
+  var keys: KeyedRows
+  var successors: [Successor]
 
   /// - Parameter rowBits: 2 to the power of this keys.
   init(rowBits: Int) {
@@ -108,6 +108,9 @@ struct NgramTable: Sendable {
     }
     return nil
   }
+
+  /// Keys are smaller than this.
+  static let keyBound = UInt64(1) << 63
 
   /// A hash: two keys with the same one would only share a row.
   private static func key(_ tokens: ArraySlice<UInt32>) -> UInt64 {

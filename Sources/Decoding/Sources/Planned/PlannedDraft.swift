@@ -93,7 +93,7 @@ package protocol PlannedSource: Sendable {
 struct PlannedSlot<Source: PlannedSource>: Sendable {
   var source: Source
   private(set) var draft = PlannedDraft()
-  private var hitRates = HitRateTable(
+  var hitRates = HitRateTable(
     cellCount: PlannedDraft.levelCount * HitRateTable.binCount)
 
   init(_ source: Source) { self.source = source }

@@ -17,19 +17,21 @@ package struct SuffixSource: PlannedSource {
   package static var origin: DraftOrigin { .suffix }
   package static let byteMaxDefault = 16 << 20
   static let depthMax = 32
+  /// Tokens of the shortest answer that says what follows what.
+  static let lengthMin = 2
   private static let matchMax = 16
   private static let tokenMax = 24
   private static let minimumProbability: Float = 0.1
 
   /// Bytes of the answers of all sessions together.
-  private let byteMax: Int
+  let byteMax: Int
   package private(set) var answers = SuffixTrie(depthMax: depthMax)
 
   package init(byteMax: Int = byteMaxDefault) { self.byteMax = byteMax }
 
   /// Takes a finished answer in; the oldest ones leave until there is room.
   package mutating func remember(_ answer: ArraySlice<TokenID>) {
-    guard answer.count > 1 else { return }
+    guard answer.count >= Self.lengthMin else { return }
     answers.beginText()
     for token in answer { answers.append(token.rawValue) }
     while answers.byteCount > byteMax, answers.textCount > 0 { answers.dropOldest() }

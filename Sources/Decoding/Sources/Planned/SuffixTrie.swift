@@ -65,6 +65,15 @@ package struct SuffixTrie: Sendable {
   /// Tokens of the text that grows, and its separator's.
   private var end: Int { base + tokens.count }
 
+  /// The kept texts, the oldest first.
+  var texts: [ArraySlice<UInt32>] {
+    starts.indices.map { index in
+      // A separator stands between two texts.
+      let textEnd = index + 1 < starts.count ? starts[index + 1] - 1 : end
+      return tokens[starts[index] - base..<textEnd - base]
+    }
+  }
+
   /// Begins another text: no counted sequence reaches across.
   package mutating func beginText() {
     if !tokens.isEmpty { tokens.append(Self.separator) }

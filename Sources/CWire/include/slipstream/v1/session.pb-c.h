@@ -122,7 +122,7 @@ struct  Slipstream__V1__Statistics
   uint32_t cached_tokens;
   uint32_t verify_steps;
   /*
-   * One number for each origin in the order of their codes, at most 10; missing ones are 0.
+   * One number for each origin in the order of their codes, at most 11; missing ones are 0.
    */
   size_t n_drafted;
   uint32_t *drafted;

@@ -20,6 +20,8 @@ typedef struct Slipstream__V1__Register Slipstream__V1__Register;
 typedef struct Slipstream__V1__Registered Slipstream__V1__Registered;
 typedef struct Slipstream__V1__Registered__Acceptance Slipstream__V1__Registered__Acceptance;
 typedef struct Slipstream__V1__Heartbeat Slipstream__V1__Heartbeat;
+typedef struct Slipstream__V1__VerifierTotals Slipstream__V1__VerifierTotals;
+typedef struct Slipstream__V1__DrafterTotals Slipstream__V1__DrafterTotals;
 typedef struct Slipstream__V1__Goodbye Slipstream__V1__Goodbye;
 typedef struct Slipstream__V1__Reject Slipstream__V1__Reject;
 
@@ -150,6 +152,13 @@ struct  Slipstream__V1__Registered
     , SLIPSTREAM__V1__REGISTERED__OUTCOME__NOT_SET, {0} }
 
 
+typedef enum {
+  SLIPSTREAM__V1__HEARTBEAT__TOTALS__NOT_SET = 0,
+  SLIPSTREAM__V1__HEARTBEAT__TOTALS_VERIFIER_TOTALS = 50,
+  SLIPSTREAM__V1__HEARTBEAT__TOTALS_DRAFTER_TOTALS = 51
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(SLIPSTREAM__V1__HEARTBEAT__TOTALS__CASE)
+} Slipstream__V1__Heartbeat__TotalsCase;
+
 /*
  * Sign of life, both ways. Session 0.
  */
@@ -181,10 +190,110 @@ struct  Slipstream__V1__Heartbeat
    * of this link, as the sender measured it; 0 where unknown
    */
   uint64_t round_trip_ns;
+  Slipstream__V1__Heartbeat__TotalsCase totals_case;
+  union {
+    Slipstream__V1__VerifierTotals *verifier_totals;
+    Slipstream__V1__DrafterTotals *drafter_totals;
+  };
 };
 #define SLIPSTREAM__V1__HEARTBEAT__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&slipstream__v1__heartbeat__descriptor) \
-    , 0, 0, 0, 0, 0, 0, 0 }
+    , 0, 0, 0, 0, 0, 0, 0, SLIPSTREAM__V1__HEARTBEAT__TOTALS__NOT_SET, {0} }
+
+
+/*
+ * Sums over the steps of a verifier since it began, and what it looks like now. Times are in
+ * nanoseconds. Counts are at most 2^63 - 1.
+ */
+struct  Slipstream__V1__VerifierTotals
+{
+  ProtobufCMessage base;
+  /*
+   * forward passes over texts, prompts or both
+   */
+  uint64_t steps;
+  /*
+   * sessions that decoded in them
+   */
+  uint64_t step_sessions;
+  /*
+   * computed
+   */
+  uint64_t prompt_tokens;
+  /*
+   * draft nodes
+   */
+  uint64_t planned_nodes;
+  /*
+   * finite, at least 0
+   */
+  double expected_tokens;
+  /*
+   * decided
+   */
+  uint64_t tokens;
+  uint64_t expected_pass_ns;
+  uint64_t pass_ns;
+  /*
+   * planning and conclusions
+   */
+  uint64_t overhead_ns;
+  /*
+   * times that a step waited for drafts on their way
+   */
+  uint64_t waits;
+  uint64_t wait_ns;
+  /*
+   * One number for each origin in the order of their codes, at most 11; missing ones are 0.
+   */
+  size_t n_drafted;
+  uint64_t *drafted;
+  /*
+   * none above its neighbour in drafted
+   */
+  size_t n_accepted;
+  uint64_t *accepted;
+  /*
+   * for memory, now; at most 4096
+   */
+  uint32_t waiting_sessions;
+  /*
+   * a pass over one token, as the planner sees it now
+   */
+  uint64_t single_ns;
+  /*
+   * over eight
+   */
+  uint64_t eight_ns;
+};
+#define SLIPSTREAM__V1__VERIFIER_TOTALS__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&slipstream__v1__verifier_totals__descriptor) \
+    , 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,NULL, 0,NULL, 0, 0, 0 }
+
+
+/*
+ * Sums over the passes of a drafter's model since it began, and what it looks like now.
+ */
+struct  Slipstream__V1__DrafterTotals
+{
+  ProtobufCMessage base;
+  uint64_t passes;
+  /*
+   * stopped between two layers; at most passes
+   */
+  uint64_t aborted_passes;
+  /*
+   * whose drafts come too late to help, now; at most 4096
+   */
+  uint32_t resting_sessions;
+  /*
+   * per token, now
+   */
+  uint64_t draft_ns;
+};
+#define SLIPSTREAM__V1__DRAFTER_TOTALS__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&slipstream__v1__drafter_totals__descriptor) \
+    , 0, 0, 0, 0 }
 
 
 /*
@@ -276,6 +385,44 @@ Slipstream__V1__Heartbeat *
 void   slipstream__v1__heartbeat__free_unpacked
                      (Slipstream__V1__Heartbeat *message,
                       ProtobufCAllocator *allocator);
+/* Slipstream__V1__VerifierTotals methods */
+void   slipstream__v1__verifier_totals__init
+                     (Slipstream__V1__VerifierTotals         *message);
+size_t slipstream__v1__verifier_totals__get_packed_size
+                     (const Slipstream__V1__VerifierTotals   *message);
+size_t slipstream__v1__verifier_totals__pack
+                     (const Slipstream__V1__VerifierTotals   *message,
+                      uint8_t             *out);
+size_t slipstream__v1__verifier_totals__pack_to_buffer
+                     (const Slipstream__V1__VerifierTotals   *message,
+                      ProtobufCBuffer     *buffer);
+Slipstream__V1__VerifierTotals *
+       slipstream__v1__verifier_totals__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   slipstream__v1__verifier_totals__free_unpacked
+                     (Slipstream__V1__VerifierTotals *message,
+                      ProtobufCAllocator *allocator);
+/* Slipstream__V1__DrafterTotals methods */
+void   slipstream__v1__drafter_totals__init
+                     (Slipstream__V1__DrafterTotals         *message);
+size_t slipstream__v1__drafter_totals__get_packed_size
+                     (const Slipstream__V1__DrafterTotals   *message);
+size_t slipstream__v1__drafter_totals__pack
+                     (const Slipstream__V1__DrafterTotals   *message,
+                      uint8_t             *out);
+size_t slipstream__v1__drafter_totals__pack_to_buffer
+                     (const Slipstream__V1__DrafterTotals   *message,
+                      ProtobufCBuffer     *buffer);
+Slipstream__V1__DrafterTotals *
+       slipstream__v1__drafter_totals__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   slipstream__v1__drafter_totals__free_unpacked
+                     (Slipstream__V1__DrafterTotals *message,
+                      ProtobufCAllocator *allocator);
 /* Slipstream__V1__Goodbye methods */
 void   slipstream__v1__goodbye__init
                      (Slipstream__V1__Goodbye         *message);
@@ -328,6 +475,12 @@ typedef void (*Slipstream__V1__Registered_Closure)
 typedef void (*Slipstream__V1__Heartbeat_Closure)
                  (const Slipstream__V1__Heartbeat *message,
                   void *closure_data);
+typedef void (*Slipstream__V1__VerifierTotals_Closure)
+                 (const Slipstream__V1__VerifierTotals *message,
+                  void *closure_data);
+typedef void (*Slipstream__V1__DrafterTotals_Closure)
+                 (const Slipstream__V1__DrafterTotals *message,
+                  void *closure_data);
 typedef void (*Slipstream__V1__Goodbye_Closure)
                  (const Slipstream__V1__Goodbye *message,
                   void *closure_data);
@@ -345,6 +498,8 @@ extern const ProtobufCMessageDescriptor slipstream__v1__register__descriptor;
 extern const ProtobufCMessageDescriptor slipstream__v1__registered__descriptor;
 extern const ProtobufCMessageDescriptor slipstream__v1__registered__acceptance__descriptor;
 extern const ProtobufCMessageDescriptor slipstream__v1__heartbeat__descriptor;
+extern const ProtobufCMessageDescriptor slipstream__v1__verifier_totals__descriptor;
+extern const ProtobufCMessageDescriptor slipstream__v1__drafter_totals__descriptor;
 extern const ProtobufCMessageDescriptor slipstream__v1__goodbye__descriptor;
 extern const ProtobufCMessageDescriptor slipstream__v1__reject__descriptor;
 
