@@ -121,7 +121,8 @@ struct RuleTests {
     let parts = #"[{"type":"text","text":"a"},{"type":"text","text":"b"}]"#
     _ = try await answers(#""prediction":{"type":"content","content":\#(parts)}"#, service)
     _ = try await answers(#""prediction":null"#, service)
-    #expect(service.requests.map(\.prediction) == [[97, 98], [97, 98], [97, 98], [97, 98], [], []])
+    let ab: [TokenID] = [97, 98]
+    #expect(service.requests.map(\.prediction) == [ab, ab, ab, ab, [], []])
   }
 
   /// Answers whose text has another law say so, in body and head.
