@@ -89,7 +89,7 @@ let package = Package(
       name: "Benchmarks",
       dependencies: [
         "InferenceTypes", "Decoding", "GGUF", "Tokenizer", "Engine", "Cluster", "CMeasure",
-        "CLinux", "Transport", "Wire",
+        "CLinux", "Transport", "Wire", logging,
       ],
       swiftSettings: strict),
     .executableTarget(

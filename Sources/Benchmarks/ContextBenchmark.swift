@@ -8,10 +8,16 @@ package struct ContextBenchmark {
     package let length: Int
     package fileprivate(set) var seconds: [Double] = []
     package fileprivate(set) var peerSeconds: [Double] = []
+    /// Seconds of one pass of each of ``nodeCounts`` nodes, logits of all, of every repetition.
+    package fileprivate(set) var passSeconds = nodeCounts.map { _ in [Double]() }
   }
 
   /// Tokens decoded at each depth; the median of the repetitions counts.
   package static let tokenCount = 8
+  /// Nodes of the passes that are timed at each depth.
+  package static let nodeCounts = [1, 2, 4, 8, 16]
+  /// Positions that are needed after each depth.
+  package static let roomAfter = max(tokenCount, nodeCounts.max() ?? 0)
   private let engine: InferenceEngine
   private let peer: PeerProcess?
 
@@ -23,7 +29,7 @@ package struct ContextBenchmark {
   /// Measures at every length, the shortest first, and after no more than a token as length 0; ours
   /// and the peer's alternate.
   ///
-  /// Each of `lengths`, with `tokenCount` more, is no longer than the context.
+  /// Each of `lengths`, with ``roomAfter`` more, is no longer than the context.
   /// - Returns: one measurement for each length, ascending.
   /// - Throws: ``EngineError``, ``PeerProcess/Failure``.
   package func run(lengths: [Int], roundCount: Int) throws -> [Measurement] {
@@ -38,9 +44,13 @@ package struct ContextBenchmark {
         let own = try decode(from: length, cache: cache)
         EngineBenchmark.settle(peer)
         let other = try peer?.time(depth: length)
+        let passes = try Self.nodeCounts.map { try verify($0, from: length, cache: cache) }
         guard round > 0 else { continue }
         measurements[index].seconds.append(own / Double(Self.tokenCount))
         if let other { measurements[index].peerSeconds.append(other / Double(Self.tokenCount)) }
+        for (count, seconds) in passes.enumerated() {
+          measurements[index].passSeconds[count].append(seconds)
+        }
       }
     }
     return measurements
@@ -55,6 +65,14 @@ package struct ContextBenchmark {
         cache.commit([0])
       }
     }
+  }
+
+  /// A chain of drafts, as a verifier checks it.
+  private func verify(_ count: Int, from length: Int, cache: KVCache) throws -> Double {
+    let batch = ForwardBatch(
+      chain: (length..<length + count).map { EngineBenchmark.token($0, engine) }, logits: .all)
+    defer { cache.dropScratch() }
+    return try seconds { try engine.forward(batch, cache: cache) }
   }
 
   /// The length at which a token takes twice the time of the first length, so that attention is

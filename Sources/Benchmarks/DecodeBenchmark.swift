@@ -52,6 +52,12 @@ package struct DecodeBenchmark {
     package let acceptedTokenCount: Int
     /// Those that only a lossy rule lets pass.
     package let relaxedTokenCount: Int
+    /// Of the latest turn, as the two counts above.
+    package let acceptance: AcceptanceCounts
+    /// The planner's expectation of tokens over those that came, less 1.
+    package let plannerError: Double
+    /// See ``speedupSpread(_:plain:)``.
+    package let spread: Double
     package var speedup: Double { tokensPerSecond / plainTokensPerSecond }
   }
 
@@ -67,11 +73,15 @@ package struct DecodeBenchmark {
   let engine: InferenceEngine
   private let draftEngine: InferenceEngine?
   let costs: MeasuredCosts
+  private let draftCosts: MeasuredCosts?
 
   package init(engine: InferenceEngine, draftEngine: InferenceEngine?) throws(EngineError) {
     self.engine = engine
     self.draftEngine = draftEngine
     costs = try MeasuredCosts(engine: engine, sizeMax: 128, roundCount: 7)
+    var draftCosts: MeasuredCosts?
+    if let draftEngine { draftCosts = try MeasuredCosts(engine: draftEngine, roundCount: 7) }
+    self.draftCosts = draftCosts
   }
 
   /// Each prompt is decoded plainly and with every method, `roundCount` times in turns; times are
@@ -121,7 +131,11 @@ package struct DecodeBenchmark {
           plainTokensPerSecond: 1 / median(plainTimes),
           tokensPerStep: Double(statistics.emittedCount) / Double(max(1, statistics.stepCount)),
           draftTokenCount: statistics.verifiedCount, acceptedTokenCount: statistics.acceptedCount,
-          relaxedTokenCount: results[index].relaxedCount)
+          relaxedTokenCount: results[index].relaxedCount,
+          acceptance: AcceptanceCounts(statistics),
+          plannerError: statistics.expectedCount / Double(max(1, statistics.emittedCount)) - 1,
+          spread: speedupSpread(
+            times[index].map { Double(count) / $0 }, plain: plainTimes.map { 1 / $0 }))
         rows.append(row)
         progress(row)
       }
@@ -133,7 +147,8 @@ package struct DecodeBenchmark {
     _ configuration: VerifierSession.Configuration, drafts: DraftMethods
   ) throws -> LocalGenerator.Result {
     try LocalGenerator(
-      engine: engine, draftEngine: draftEngine, methods: drafts, costs: costs
+      engine: engine, draftEngine: draftEngine, methods: drafts, costs: costs,
+      draftCosts: draftCosts
     ).generate(configuration)
   }
 

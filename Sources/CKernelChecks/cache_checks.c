@@ -39,18 +39,26 @@ static float any_float(context *c, size_t kind) {
 }
 
 /// How far a stored element may be from `x` in a group whose largest magnitude is `largest`.
-static double allowed(ck_cache_type type, double x, double largest) {
+static double allowed(const side *s, ck_cache_type type, double x, double largest) {
   if (type == ck_cache_f32) return 0;
   if (type == ck_cache_f16) return fabs(x) * 0x1p-11 + 0x1p-25;
+  // Half a step, and the float that it is.
+  if (type == ck_cache_i16) return largest / (s->is_key ? 4095 : 8191) * 0.501 + 1e-30;
   // Half a step, a scale rounded to half precision, and scales that are no normal halves.
   return largest / 127 * 0.51 + 0x1p-24 * 127;
 }
 
-static void check_near(context *c, ck_cache_type type, const float *got, const float *x,
-                       size_t count) {
+/// How many elements share a scale.
+static size_t group_of(ck_cache_type type) {
+  return type == ck_cache_i16 ? ck_head_length_max : type == ck_cache_q8_0 ? 32 : 1;
+}
+
+static void check_near(context *c, const side *s, ck_cache_type type, const float *got,
+                       const float *x, size_t count) {
+  size_t group = group_of(type);
   for (size_t i = 0; i < count; i++) {
     double largest = 0;
-    for (size_t k = i / 32 * 32; k < count && k < i / 32 * 32 + 32; k++)
+    for (size_t k = i / group * group; k < count && k < i / group * group + group; k++)
       largest = fmax(largest, fabs((double)x[k]));
     if (type == ck_cache_f16 && fabsf(x[i]) >= 65520.0f) {
       if (got[i] != copysignf(INFINITY, x[i]))
@@ -59,7 +67,7 @@ static void check_near(context *c, ck_cache_type type, const float *got, const f
       if (got[i] == got[i]) fail(c, "[%zu] is %g, not NaN", i, (double)got[i]);
     } else {
       expect_near(c, "element", i, (double)got[i], (double)x[i],
-                  allowed(type, (double)x[i], largest));
+                  allowed(s, type, (double)x[i], largest));
     }
   }
 }
@@ -96,13 +104,13 @@ static void check_one(context *c, const side *s, ck_cache_type type, size_t head
     store(c->scalar, s, want, type, position, x, head_length);
     if (memcmp(got, want, size) != 0) fail(c, "position %zu: blocks differ", position);
     load(s, type, loaded, got, position, head_length);
-    check_near(c, type, loaded, x, head_length);
+    check_near(c, s, type, loaded, x, head_length);
   }
   check_copy(c, s, type, got, random_below(c, 16), head_length);
   x[head_length - 1] = NAN;
   store(c->kernels, s, got, type, 2, x, head_length);
   load(s, type, loaded, got, 2, head_length);
-  size_t first = type == ck_cache_q8_0 ? (head_length - 1) / 32 * 32 : head_length - 1;
+  size_t group = group_of(type), first = (head_length - 1) / group * group;
   for (size_t i = first; i < head_length; i++)
     if (loaded[i] == loaded[i]) fail(c, "[%zu] beside a NaN is %g", i, (double)loaded[i]);
   release(c);

@@ -26,6 +26,7 @@ static const check checks[] = {
     {"storing keys and values", true, check_cache_store},
     {"attention", true, check_attention},
     {"attention over long contexts", true, check_attention_long},
+    {"attention over extremes", true, check_attention_extremes},
     {"attention over NaN and infinities", true, check_attention_not_finite},
     {"top k", true, check_top_k},
     {"half precision", false, check_halves},

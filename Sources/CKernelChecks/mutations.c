@@ -138,8 +138,16 @@ static void attention_weights(const ck_attention *job, size_t query_begin, size_
     ck_attention one = *job;
     one.queries = &wider;
     one.scores = job->scores + q * job->score_stride;
+    one.inverses = job->inverses + q;
     definition()->attention_weights(&one, 0, 1);
   }
+}
+
+/// Only values in i16 read them.
+static void attention_weights_inverses(const ck_attention *job, size_t query_begin,
+                                       size_t query_end) {
+  definition()->attention_weights(job, query_begin, query_end);
+  if (job->value_type == ck_cache_i16 && query_begin < query_end) spoil(job->inverses + query_begin);
 }
 
 static void attention_values(const ck_attention *job, size_t query_begin, size_t query_end,
@@ -214,6 +222,7 @@ static const mutation mutations[] = {
     {"store_key", check_cache_store, {.store_key = store_key}},
     {"store_value", check_cache_store, {.store_value = store_value}},
     {"attention_scores", check_attention, {.attention_scores = attention_scores}},
+    {"inverses", check_attention, {.attention_weights = attention_weights_inverses}},
     {"missing cap", check_attention, {.attention_scores = attention_scores_uncapped}},
     {"attention_weights", check_attention, {.attention_weights = attention_weights}},
     {"attention_values", check_attention, {.attention_values = attention_values}},

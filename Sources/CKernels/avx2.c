@@ -99,6 +99,18 @@ OP float lanes_sum(lanes x) {
   __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
 }
+OP float lanes_largest_bits(lanes x) {
+  __m256i eight = _mm256_max_epu32(_mm256_castps_si256(x.a), _mm256_castps_si256(x.b));
+  __m128i four = _mm_max_epu32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+  __m128i two = _mm_max_epu32(four, _mm_shuffle_epi32(four, 0x4e));
+  __m128i one = _mm_max_epu32(two, _mm_shuffle_epi32(two, 0xb1));
+  return ck_bits_float((uint32_t)_mm_cvtsi128_si32(one));
+}
+OP void lanes_store_rounded(int16_t *p, lanes x) {
+  __m256i packed = _mm256_packs_epi32(_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b));
+  // Packing works within 128 bits: the quarters come out as 0, 2, 1, 3.
+  _mm256_storeu_si256((__m256i *)p, _mm256_permute4x64_epi64(packed, 0xd8));
+}
 OP __m256 shift_exponent8(__m256 p, __m256 shifted) {
   __m256i exponent = _mm256_slli_epi32(_mm256_castps_si256(shifted), 23);
   return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), exponent));
@@ -176,6 +188,11 @@ OP sums sums_pair_dot(sums x, sums y, int32_t pair) {
 OP words words_scaled(words w, sums x) {
   return words_of(_mm256_mullo_epi16(w.a, join16(x.a, x.a)),
                   _mm256_mullo_epi16(w.b, join16(x.b, x.b)));
+}
+OP sums sums_dot_pairs(sums acc, words w, int32_t pair) {
+  __m256i both = _mm256_set1_epi32(pair);
+  return words_of(_mm256_add_epi32(acc.a, _mm256_madd_epi16(w.a, both)),
+                  _mm256_add_epi32(acc.b, _mm256_madd_epi16(w.b, both)));
 }
 OP sums sums_start_signed(const int32_t *minus_128) {
   (void)minus_128;

@@ -72,6 +72,12 @@ OP float lanes_sum(lanes a) {
   return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
 }
 
+OP float lanes_largest_bits(lanes a) {
+  return ck_bits_float(_mm512_reduce_max_epu32(_mm512_castps_si512(a)));
+}
+OP void lanes_store_rounded(int16_t *p, lanes a) {
+  _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(a)));
+}
 OP lanes lanes_shift_exponent(lanes p, lanes shifted) {
   __m512i exponent = _mm512_slli_epi32(_mm512_castps_si512(shifted), 23);
   return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(p), exponent));
@@ -118,6 +124,9 @@ OP sums sums_pair_dot(sums a, sums b, int32_t pair) {
 }
 /// Two bytes are multiplied at once: products below 256 do not carry.
 OP words words_scaled(words w, sums x) { return _mm512_mullo_epi16(w, join16(x, x)); }
+OP sums sums_dot_pairs(sums acc, words w, int32_t pair) {
+  return _mm512_dpwssd_epi32(acc, w, _mm512_set1_epi32(pair));
+}
 OP sums sums_start_signed(const int32_t *minus_128) { return _mm512_set1_epi32(*minus_128); }
 OP sums sums_dot_small(sums acc, words w, const int8_t *x) {
   int32_t four;

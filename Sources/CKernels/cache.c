@@ -12,16 +12,19 @@ static size_t element_bytes(ck_cache_type type) {
     case ck_cache_f32: return 4;
     case ck_cache_f16: return 2;
     case ck_cache_q8_0: return 1;
+    case ck_cache_i16: return 2;
   }
   return 0;
 }
 
 static size_t scale_bytes(ck_cache_type type, size_t head_length) {
+  if (type == ck_cache_i16) return 16 * sizeof(float);
   return type == ck_cache_q8_0 ? groups(head_length) * 16 * sizeof(uint16_t) : 0;
 }
 
 size_t ck_cache_key_bytes(ck_cache_type type, size_t head_length) {
-  return lines(head_length * 16 * element_bytes(type) + scale_bytes(type, head_length));
+  size_t length = type == ck_cache_i16 ? 2 * ck_key_pairs(head_length) : head_length;
+  return lines(length * 16 * element_bytes(type) + scale_bytes(type, head_length));
 }
 
 size_t ck_cache_value_bytes(ck_cache_type type, size_t head_length) {
@@ -51,11 +54,34 @@ void ck_cache_copy_key(ck_cache_type type, uint8_t *to, size_t to_position, cons
         to[c * 16 + to_position] = from[c * 16 + from_position];
       copy_scales(to + ck_key_scales(head_length), to_position,
                   from + ck_key_scales(head_length), from_position, head_length);
+      break;
+    case ck_cache_i16:
+      // Pairs and the step are four bytes each, in lines of 16.
+      for (size_t i = 0; i <= ck_key_pairs(head_length); i++)
+        memcpy(to + 64 * i + 4 * to_position, from + 64 * i + 4 * from_position, 4);
   }
+}
+
+/// Element c of a position in i16 is at [2 * c].
+static const int16_t *value_row(const uint8_t *block, size_t position, size_t head_length) {
+  size_t pair = 2 * ck_value_length(head_length);
+  return (const int16_t *)block + position / 2 * pair + position % 2;
+}
+
+static float step(const uint8_t *steps, size_t position) {
+  return ((const float *)steps)[position];
 }
 
 void ck_cache_copy_value(ck_cache_type type, uint8_t *to, size_t to_position,
                          const uint8_t *from, size_t from_position, size_t head_length) {
+  if (type == ck_cache_i16) {
+    const int16_t *row = value_row(from, from_position, head_length);
+    int16_t q[ck_head_length_max];
+    for (size_t c = 0; c < head_length; c++) q[c] = row[2 * c];
+    ck_place_value_i16(to, to_position, q,
+                       step(from + ck_value_steps_i16(head_length), from_position), head_length);
+    return;
+  }
   size_t row = ck_value_length(head_length) * element_bytes(type);
   memcpy(to + to_position * row, from + from_position * row, row);
   if (type == ck_cache_q8_0)
@@ -73,6 +99,13 @@ static float element(ck_cache_type type, const uint8_t *block, size_t at, const 
 
 void ck_cache_load_key(ck_cache_type type, float *out, const uint8_t *block, size_t position,
                        size_t head_length) {
+  if (type == ck_cache_i16) {
+    const int16_t *q = (const int16_t *)block;
+    float of_key = step(block + 64 * ck_key_pairs(head_length), position);
+    for (size_t c = 0; c < head_length; c++)
+      out[c] = (float)q[c / 2 * 32 + 2 * position + c % 2] * of_key;
+    return;
+  }
   const uint8_t *scales = block + ck_key_scales(head_length);
   for (size_t c = 0; c < head_length; c++)
     out[c] = element(type, block, c * 16 + position, scales, c / 32 * 16 + position);
@@ -80,6 +113,12 @@ void ck_cache_load_key(ck_cache_type type, float *out, const uint8_t *block, siz
 
 void ck_cache_load_value(ck_cache_type type, float *out, const uint8_t *block, size_t position,
                          size_t head_length) {
+  if (type == ck_cache_i16) {
+    const int16_t *q = value_row(block, position, head_length);
+    float of_value = step(block + ck_value_steps_i16(head_length), position);
+    for (size_t c = 0; c < head_length; c++) out[c] = (float)q[2 * c] * of_value;
+    return;
+  }
   const uint8_t *scales = block + ck_value_scales(head_length);
   size_t row = position * ck_value_length(head_length);
   for (size_t c = 0; c < head_length; c++)

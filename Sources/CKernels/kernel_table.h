@@ -177,6 +177,17 @@ static inline float ck_bfloat_to_float(uint16_t value) {
 #define CK_EXP_P4 1.6666665459e-1f
 #define CK_EXP_P5 5.0000001201e-1f
 
+// The weights of attention: 2^y for y <= 0, as 2^n * 2^f, n = round(y): a minimax fit of degree 5
+// (relative error below 2^-23). Adding MAGIC leaves n + 127, the exponent of 2^n, in the low bits;
+// from LOW downwards that is 0, and so is the result.
+#define CK_EXP2_LOW (-127.0f)
+#define CK_EXP2_MAGIC 12583039.0f
+#define CK_EXP2_P0 1.32647273e-3f
+#define CK_EXP2_P1 9.67151299e-3f
+#define CK_EXP2_P2 5.55073358e-2f
+#define CK_EXP2_P3 2.40222424e-1f
+#define CK_EXP2_P4 6.93147004e-1f
+
 // gelu(x) = x sigmoid(x (G0 + G1 x^2)): 2 sqrt(2 / pi), and that times 0.044715.
 #define CK_GELU_G0 1.59576912f
 #define CK_GELU_G1 0.0713548163f
@@ -189,6 +200,57 @@ static inline size_t ck_key_scales(size_t head_length) { return head_length * 16
 static inline size_t ck_value_length(size_t head_length) { return (head_length + 15) / 16 * 16; }
 static inline size_t ck_value_scales(size_t head_length) {
   return 16 * ck_value_length(head_length);
+}
+
+// Integers of ck_cache_i16: the largest becomes so many steps. Products of 64 elements of a key, and
+// of 16 weights and values, sum to less than 2^31.
+#define CK_QUERY_STEPS 8191.0f
+#define CK_KEY_STEPS 4095.0f
+#define CK_VALUE_STEPS 8191.0f
+#define CK_WEIGHT_STEPS 16383.0f
+enum { CK_CHUNK_PAIRS = 32 };
+
+/// Keys of a block in i16: [pairs of elements][16][2], then the steps, [16] floats.
+static inline size_t ck_key_pairs(size_t head_length) { return (head_length + 1) / 2; }
+/// Values of a block in i16: [8 pairs of positions][ck_value_length][2], then the steps.
+static inline size_t ck_value_steps_i16(size_t head_length) {
+  return 32 * ck_value_length(head_length);
+}
+
+/// Rounds a row to multiples of one step; returns the step.
+static inline float ck_quantize_steps(int16_t *q, const float *x, size_t count, float steps) {
+  float largest = 0.0f;
+  bool finite = true;
+  for (size_t i = 0; i < count; i++) {
+    float magnitude = fabsf(x[i]);
+    if (!(magnitude <= 3.4028234e38f)) finite = false;
+    if (magnitude > largest) largest = magnitude;
+  }
+  bool rounds = finite && largest >= CK_QUANTIZE_TINY;
+  float inverse = rounds ? steps / largest : 0.0f;
+  for (size_t i = 0; i < count; i++)
+    q[i] = rounds ? (int16_t)((x[i] * inverse + CK_ROUND_MAGIC) - CK_ROUND_MAGIC) : 0;
+  return rounds ? largest / steps : finite ? 0.0f : NAN;
+}
+
+static inline void ck_place_key_i16(uint8_t *block, size_t position, const int16_t *q, float step,
+                                    size_t head_length) {
+  uint8_t *at = block + 4 * position;
+  for (size_t i = 0; i < head_length / 2; i++, at += 64) memcpy(at, q + 2 * i, 4);
+  if (head_length % 2 == 1) {
+    int16_t last[2] = {q[head_length - 1], 0};
+    memcpy(at, last, 4);
+    at += 64;
+  }
+  memcpy(at, &step, 4);
+}
+
+static inline void ck_place_value_i16(uint8_t *block, size_t position, const int16_t *q,
+                                      float step, size_t head_length) {
+  // Nothing but its own elements: another thread may store the other position of the pair.
+  int16_t *row = (int16_t *)block + position / 2 * 2 * ck_value_length(head_length) + position % 2;
+  for (size_t i = 0; i < head_length; i++) row[2 * i] = q[i];
+  memcpy(block + ck_value_steps_i16(head_length) + 4 * position, &step, 4);
 }
 
 /// Rounds up to 32 cached elements to int8; returns their scale.

@@ -101,6 +101,14 @@ OP bool lanes_are_finite(lanes x, lanes y) {
 OP float lanes_largest(lanes x) {
   return vmaxvq_f32(vmaxq_f32(vmaxq_f32(x.v[0], x.v[2]), vmaxq_f32(x.v[1], x.v[3])));
 }
+OP float lanes_largest_bits(lanes x) {
+  uint32x4_t a = vmaxq_u32(vreinterpretq_u32_f32(x.v[0]), vreinterpretq_u32_f32(x.v[2]));
+  uint32x4_t b = vmaxq_u32(vreinterpretq_u32_f32(x.v[1]), vreinterpretq_u32_f32(x.v[3]));
+  return ck_bits_float(vmaxvq_u32(vmaxq_u32(a, b)));
+}
+OP void lanes_store_rounded(int16_t *p, lanes x) {
+  EACH vst1_s16(p + 4 * i, vmovn_s32(vcvtnq_s32_f32(x.v[i])));
+}
 /// The tree's first two levels: 16 -> 8 -> 4.
 OP float32x4_t fold4(lanes x) {
   return vaddq_f32(vaddq_f32(x.v[0], x.v[2]), vaddq_f32(x.v[1], x.v[3]));
@@ -200,6 +208,19 @@ OP words words_scaled(words w, sums x) {
     w.v[i] = vmulq_s8(w.v[i], four_times);
   }
   return w;
+}
+/// Two registers of pairs come apart into the first and the second of eight pairs.
+OP sums sums_dot_pairs(sums acc, words w, int32_t pair) {
+  int16_t first = (int16_t)pair, second = (int16_t)(pair >> 16);
+  for (int i = 0; i < 4; i += 2) {
+    int16x8_t a = vreinterpretq_s16_s8(w.v[i]), b = vreinterpretq_s16_s8(w.v[i + 1]);
+    int16x8_t firsts = vuzp1q_s16(a, b), seconds = vuzp2q_s16(a, b);
+    acc.v[i] = vmlal_n_s16(acc.v[i], vget_low_s16(firsts), first);
+    acc.v[i] = vmlal_n_s16(acc.v[i], vget_low_s16(seconds), second);
+    acc.v[i + 1] = vmlal_n_s16(acc.v[i + 1], vget_high_s16(firsts), first);
+    acc.v[i + 1] = vmlal_n_s16(acc.v[i + 1], vget_high_s16(seconds), second);
+  }
+  return acc;
 }
 OP sums sums_start_signed(const int32_t *minus_128) {
   (void)minus_128;

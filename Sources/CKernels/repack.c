@@ -132,6 +132,26 @@ void ck_repack_panel(ck_format format, uint8_t *panel, const uint8_t *rows, size
   }
 }
 
+static uint64_t mixed(uint64_t state, uint64_t word) {
+  // An odd factor and a rotation lose nothing, so a changed word leaves a changed state. The
+  // rotation brings the upper bits, which the factor does not spread, down to where it does.
+  uint64_t product = (state ^ word) * 0x9e3779b97f4a7c15u;
+  return product << 29 | product >> 35;
+}
+
+uint64_t ck_checksum(const uint8_t *bytes, size_t count) {
+  // Eight states, because one multiplication takes as long as eight that do not wait for it.
+  uint64_t states[8], words[8];
+  for (size_t i = 0; i < 8; i++) states[i] = i + 1;
+  for (size_t at = 0; at < count; at += 64) {
+    memcpy(words, bytes + at, 64);
+    for (size_t i = 0; i < 8; i++) states[i] = mixed(states[i], words[i]);
+  }
+  uint64_t result = count;
+  for (size_t i = 0; i < 8; i++) result = mixed(result, states[i]);
+  return result;
+}
+
 static uint16_t load16(const uint8_t *p) {
   uint16_t value;
   memcpy(&value, p, 2);

@@ -29,6 +29,20 @@ static float exponential(float x) {
   return ck_bits_float(ck_float_bits(p) + exponent);
 }
 
+/// 2^y for y <= 0; exactly 0 from CK_EXP2_LOW downwards.
+static float exponential2_below(float y) {
+  if (y < CK_EXP2_LOW) y = CK_EXP2_LOW;
+  float shifted = y + CK_EXP2_MAGIC;
+  float f = y - (shifted - CK_EXP2_MAGIC);
+  float p = CK_EXP2_P0;
+  p = fmaf(p, f, CK_EXP2_P1);
+  p = fmaf(p, f, CK_EXP2_P2);
+  p = fmaf(p, f, CK_EXP2_P3);
+  p = fmaf(p, f, CK_EXP2_P4);
+  p = fmaf(p, f, 1.0f);
+  return p * ck_bits_float(ck_float_bits(shifted) << 23);
+}
+
 static float capped(float x, float cap) {
   // tanh(y) = 1 - 2 / (e^2y + 1)
   float y = x / cap;
@@ -260,6 +274,12 @@ static void store_key(uint8_t *block, ck_cache_type type, size_t position, const
     ck_store_key_q8_0(block, position, x, head_length);
     return;
   }
+  if (type == ck_cache_i16) {
+    int16_t q[ck_head_length_max];
+    float step = ck_quantize_steps(q, x, head_length, CK_KEY_STEPS);
+    ck_place_key_i16(block, position, q, step, head_length);
+    return;
+  }
   for (size_t c = 0; c < head_length; c++) {
     size_t at = c * 16 + position;
     if (type == ck_cache_f32) ((float *)block)[at] = x[c];
@@ -273,6 +293,12 @@ static void store_value(uint8_t *block, ck_cache_type type, size_t position, con
     ck_store_value_q8_0(block, position, x, head_length);
     return;
   }
+  if (type == ck_cache_i16) {
+    int16_t q[ck_head_length_max];
+    float step = ck_quantize_steps(q, x, head_length, CK_VALUE_STEPS);
+    ck_place_value_i16(block, position, q, step, head_length);
+    return;
+  }
   for (size_t c = 0; c < head_length; c++) {
     size_t at = position * ck_value_length(head_length) + c;
     if (type == ck_cache_f32) ((float *)block)[at] = x[c];
@@ -280,8 +306,47 @@ static void store_value(uint8_t *block, ck_cache_type type, size_t position, con
   }
 }
 
+/// The dot product of a query in steps with the key of one position.
+static float integer_dot(const int16_t *query, const uint8_t *block, size_t position,
+                         size_t head_length) {
+  const int16_t *keys = (const int16_t *)block;
+  float sum = 0.0f;
+  for (size_t start = 0; start < head_length; start += 2 * CK_CHUNK_PAIRS) {
+    size_t end = start + 2 * CK_CHUNK_PAIRS;
+    if (end > head_length) end = head_length;
+    int64_t dot = 0;
+    for (size_t c = start; c < end; c++)
+      dot += query[c] * keys[c / 2 * 32 + 2 * position + c % 2];
+    sum = start == 0 ? (float)dot : sum + (float)dot;
+  }
+  return sum;
+}
+
+static void integer_scores(const ck_attention *job, size_t query_begin, size_t query_end,
+                           const ck_cache_blocks *blocks) {
+  size_t stride = ck_cache_key_bytes(ck_cache_i16, job->head_length);
+  for (size_t q = query_begin; q < query_end; q++) {
+    int16_t query[ck_head_length_max];
+    float query_step = ck_quantize_steps(query, job->query + job->queries[q].query,
+                                         job->head_length, CK_QUERY_STEPS) *
+                       job->scale;
+    for (size_t i = 0; i < blocks->count * 16; i++) {
+      const uint8_t *block = blocks->keys + blocks->indices[i / 16] * stride;
+      const float *steps = (const float *)(block + 64 * ck_key_pairs(job->head_length));
+      float dot = integer_dot(query, block, i % 16, job->head_length);
+      float score = dot * (steps[i % 16] * query_step);
+      job->scores[q * job->score_stride + blocks->first_block * 16 + i - job->origin] =
+          job->soft_cap > 0.0f ? capped(score, job->soft_cap) : score;
+    }
+  }
+}
+
 static void attention_scores(const ck_attention *job, size_t query_begin, size_t query_end,
                              const ck_cache_blocks *blocks) {
+  if (job->key_type == ck_cache_i16) {
+    integer_scores(job, query_begin, query_end, blocks);
+    return;
+  }
   size_t stride = ck_cache_key_bytes(job->key_type, job->head_length);
   for (size_t i = 0; i < blocks->count; i++) {
     const uint8_t *block = blocks->keys + blocks->indices[i] * stride;
@@ -310,11 +375,41 @@ static void attention_weights(const ck_attention *job, size_t query_begin, size_
       if (scores[i] > largest) largest = scores[i];
     float lanes[16] = {0};
     for (size_t i = first; i < end; i++) {
-      scores[i] = exponential(scores[i] - largest);
+      scores[i] = exponential2_below((scores[i] - largest) * CK_LOG2_E);
       lanes[i % 16] = lanes[i % 16] + scores[i];
     }
     float inverse = 1.0f / tree_sum(lanes);
+    job->inverses[q] = inverse;
+    if (job->value_type == ck_cache_i16) continue;
     for (size_t i = first; i < end; i++) scores[i] = scores[i] * inverse;
+  }
+}
+
+/// One block for one query, which sees lanes `from` ..< `to` of it.
+static void integer_values(const ck_attention *job, size_t q, const uint8_t *block,
+                           size_t position, size_t from, size_t to, size_t c_begin,
+                           size_t c_end) {
+  const int16_t *values = (const int16_t *)block;
+  const float *steps = (const float *)(block + ck_value_steps_i16(job->head_length));
+  const float *scores = job->scores + q * job->score_stride + position - job->origin;
+  float weights[16], largest = CK_QUANTIZE_TINY;
+  bool are_numbers = true;
+  for (size_t i = from; i < to; i++) {
+    weights[i] = scores[i] * steps[i];
+    if (weights[i] != weights[i]) are_numbers = false;
+    if (weights[i] > largest) largest = weights[i];
+  }
+  float inverse = CK_WEIGHT_STEPS / largest;
+  float step = are_numbers ? (largest * (1.0f / CK_WEIGHT_STEPS)) * job->inverses[q] : NAN;
+  float *out = job->out + job->queries[q].out;
+  for (size_t c = c_begin; c < c_end; c++) {
+    int64_t dot = 0;
+    for (size_t i = from; i < to && are_numbers; i++) {
+      float rounded = (weights[i] * inverse + CK_ROUND_MAGIC) - CK_ROUND_MAGIC;
+      size_t row = i / 2 * ck_value_length(job->head_length);
+      dot += (int64_t)rounded * values[(row + c) * 2 + i % 2];
+    }
+    out[c] = fmaf((float)dot, step, out[c]);
   }
 }
 
@@ -325,6 +420,17 @@ static void attention_values(const ck_attention *job, size_t query_begin, size_t
   for (size_t q = query_begin; q < query_end; q++) {
     const ck_attention_query *query = job->queries + q;
     float *out = job->out + query->out;
+    for (size_t i = 0; i < blocks->count && job->value_type == ck_cache_i16; i++) {
+      size_t position = (blocks->first_block + i) * 16;
+      if (position + 16 <= query->first || position >= query->end) continue;
+      size_t from = query->first > position ? query->first - position : 0;
+      size_t to = query->end - position < 16 ? query->end - position : 16;
+      if (query->first >= position)
+        for (size_t c = part_begin * 16; c < c_end; c++) out[c] = 0.0f;
+      integer_values(job, q, blocks->values + blocks->indices[i] * stride, position, from, to,
+                     part_begin * 16, c_end);
+    }
+    if (job->value_type == ck_cache_i16) continue;
     for (size_t i = 0; i < blocks->count * 16; i++) {
       size_t position = blocks->first_block * 16 + i;
       if (position < query->first || position >= query->end) continue;

@@ -5,15 +5,14 @@
 // VALUE_TILE. Many more queries first get the blocks as floats, on the stack, so that halves and
 // bytes are converted once for all of them.
 
-/// Blocks taken at once. Converted keys are 16 KiB each at most.
-enum { key_run = KEY_RUN, value_run = 4 };
-/// Queries of one go over the keys.
-#define QUERY_MAX 16
-
 static void store_key(uint8_t *block, ck_cache_type type, size_t position, const float *x,
                       size_t head_length) {
   if (type == ck_cache_q8_0) {
     ck_store_key_q8_0(block, position, x, head_length);
+    return;
+  }
+  if (type == ck_cache_i16) {
+    store_key_i16(block, position, x, head_length);
     return;
   }
   if (type == ck_cache_f32) {
@@ -35,6 +34,10 @@ static void store_value(uint8_t *block, ck_cache_type type, size_t position, con
                         size_t head_length) {
   if (type == ck_cache_q8_0) {
     ck_store_value_q8_0(block, position, x, head_length);
+    return;
+  }
+  if (type == ck_cache_i16) {
+    store_value_i16(block, position, x, head_length);
     return;
   }
   size_t row = position * ck_value_length(head_length), c = 0;
@@ -71,10 +74,6 @@ typedef struct packed_queries {
   float elements[QUERY_MAX * ck_head_length_max];
   size_t count;
 } packed_queries;
-
-/// The queries are taken in as few groups as possible, all about equal; group `g` of `groups` ends
-/// before this one.
-INLINE size_t group_end(size_t g, size_t groups, size_t count) { return (g + 1) * count / groups; }
 
 static void pack_queries(packed_queries *packed, const ck_attention *job, size_t query,
                          size_t count) {
@@ -211,7 +210,8 @@ static void attention_scores(const ck_attention *job, size_t query_begin, size_t
   switch (job->key_type) {
     case ck_cache_f32: score_blocks(job, query_begin, query_end, blocks, ck_cache_f32); break;
     case ck_cache_f16: score_blocks(job, query_begin, query_end, blocks, ck_cache_f16); break;
-    case ck_cache_q8_0: score_blocks(job, query_begin, query_end, blocks, ck_cache_q8_0);
+    case ck_cache_q8_0: score_blocks(job, query_begin, query_end, blocks, ck_cache_q8_0); break;
+    case ck_cache_i16: integer_scores(job, query_begin, query_end, blocks);
   }
 }
 
@@ -225,18 +225,27 @@ static void attention_weights(const ck_attention *job, size_t query_begin, size_
     // Lanes outside hold -infinity: they never win and their exponential is zero.
     for (size_t i = from; i < first; i++) scores[i] = -INFINITY;
     for (size_t i = end; i < to; i++) scores[i] = -INFINITY;
-    lanes best = lanes_set1(-INFINITY);
-    for (size_t i = from; i < to; i += 16) best = lanes_max(lanes_load(scores + i), best);
-    lanes largest = lanes_set1(lanes_largest(best));
+    lanes best = lanes_set1(-INFINITY), other = best;
+    size_t i = from;
+    for (; i + 32 <= to; i += 32) {
+      best = lanes_max(lanes_load(scores + i), best);
+      other = lanes_max(lanes_load(scores + i + 16), other);
+    }
+    if (i < to) best = lanes_max(lanes_load(scores + i), best);
+    lanes largest = lanes_set1(lanes_largest(lanes_max(other, best)));
     lanes total = lanes_zero();
-    for (size_t i = from; i < to; i += 16) {
-      lanes e = lanes_exp(lanes_sub(lanes_load(scores + i), largest));
+    for (i = from; i < to; i += 16) {
+      lanes below = lanes_sub(lanes_load(scores + i), largest);
+      lanes e = lanes_exp2_below(lanes_mul(below, lanes_set1(CK_LOG2_E)));
       lanes_store(scores + i, e);
       total = lanes_add(total, e);
     }
-    lanes inverse = lanes_set1(1.0f / lanes_sum(total));
-    for (size_t i = from; i < to; i += 16)
-      lanes_store(scores + i, lanes_mul(lanes_load(scores + i), inverse));
+    float inverse = 1.0f / lanes_sum(total);
+    job->inverses[q] = inverse;
+    if (job->value_type == ck_cache_i16) continue;
+    lanes inverses = lanes_set1(inverse);
+    for (i = from; i < to; i += 16)
+      lanes_store(scores + i, lanes_mul(lanes_load(scores + i), inverses));
   }
 }
 
@@ -419,5 +428,8 @@ static void attention_values(const ck_attention *job, size_t query_begin, size_t
       break;
     case ck_cache_q8_0:
       value_type(job, query_begin, query_end, blocks, part_begin, part_end, ck_cache_q8_0);
+      break;
+    case ck_cache_i16:
+      integer_values(job, query_begin, query_end, blocks, part_begin, part_end);
   }
 }

@@ -9,6 +9,8 @@
 //                    _exp_select(x, y): y, but NaN -> NaN, x < LOW -> 0, x > HIGH -> infinity,
 //                    _shift_exponent(p, shifted): p * 2^(integer in shifted's low bits),
 //                    _are_finite(a, b): no NaN, no infinity in either,
+//                    _store_rounded: to int16, to the nearest even,
+//                    _largest_bits: of lanes >= +0, NaN where one is,
 //                    _greater_mask(a, threshold): bit i set where lane i > threshold
 //   words            64 bytes of weights: words_load, words_or,
 //                    words_field(w, shift, mask) = bytes (w >> shift) & mask; shift < 0: left,
@@ -18,6 +20,7 @@
 //   sums             sixteen int32: sums_zero, sums_set1, sums_add, sums_load_u8, sums_load_s8,
 //                    sums_low4(x) = x & 15, sums_high4(x) = x >> 4,
 //                    sums_pair_dot(a, b, pair) = a * low half of pair + b * high half (int16 all),
+//                    sums_dot_pairs(sums, words of 2 int16 each, 2 int16): their products added,
 //                    sums_dot_small(sums, words of 0 ... 63, pointer to 4 int8),
 //                    sums_dot_signed(sums, words, pointer to 4 int8),
 //                    sums_start_signed(pointer to -128 * sum): what the latter starts from,
@@ -61,8 +64,32 @@ INLINE lanes lanes_soft_cap(lanes x, float cap) {
   return lanes_mul(caps, lanes_sub(one, lanes_div(lanes_set1(2.0f), above)));
 }
 
+/// 2^y for y <= 0; exactly 0 from CK_EXP2_LOW downwards.
+INLINE lanes lanes_exp2_below(lanes y) {
+  y = lanes_max(lanes_set1(CK_EXP2_LOW), y);
+  lanes shifted = lanes_add(y, lanes_set1(CK_EXP2_MAGIC));
+  lanes f = lanes_sub(y, lanes_sub(shifted, lanes_set1(CK_EXP2_MAGIC)));
+  lanes p = lanes_set1(CK_EXP2_P0);
+  p = lanes_fma(p, f, lanes_set1(CK_EXP2_P1));
+  p = lanes_fma(p, f, lanes_set1(CK_EXP2_P2));
+  p = lanes_fma(p, f, lanes_set1(CK_EXP2_P3));
+  p = lanes_fma(p, f, lanes_set1(CK_EXP2_P4));
+  p = lanes_fma(p, f, lanes_set1(1.0f));
+  return lanes_mul(p, lanes_shift_exponent(lanes_zero(), shifted));
+}
+
+/// Blocks of the cache taken at once. Converted keys are 16 KiB each at most.
+enum { key_run = KEY_RUN, value_run = 4 };
+/// Queries of one go over the keys.
+#define QUERY_MAX 16
+
+/// Queries are taken in as few groups as possible, all about equal; group `g` of `groups` ends
+/// before this one.
+INLINE size_t group_end(size_t g, size_t groups, size_t count) { return (g + 1) * count / groups; }
+
 #include "simd_matmul.h"
 #include "simd_vectors.h"
+#include "simd_integers.h"
 #include "simd_attention.h"
 
 #define CK_TABLE(symbol, label)                                                                \

@@ -10,7 +10,7 @@ struct BenchCommand: ParsableCommand {
     commandName: "bench", abstract: "Measure speed on this machine.",
     subcommands: [
       EngineBenchCommand.self, KernelBenchCommand.self, DecodeBenchCommand.self,
-      CollaborateBenchCommand.self, MemoryBenchCommand.self,
+      LoadBenchCommand.self, CollaborateBenchCommand.self, MemoryBenchCommand.self,
     ])
 }
 
@@ -47,7 +47,11 @@ struct EngineBenchCommand: ParsableCommand {
   @Option(name: [.customShort("o"), .long], help: "table or json.")
   var output = OutputFormat.table
 
-  @Option(help: "Context lengths separated by commas: time of a token after so many others.")
+  @Option(
+    help: """
+      Context lengths separated by commas: time of a token after so many others, and of passes of \
+      1 to 16 nodes.
+      """)
   var contextLengths: String?
 
   @Option(help: "A peer to alternate with: llamacpp.")
@@ -78,7 +82,7 @@ struct EngineBenchCommand: ParsableCommand {
     let lengths = try contextLengths.map {
       try Self.numbers(
         $0, option: "--context-lengths",
-        limit: engine.contextLength - ContextBenchmark.tokenCount)
+        limit: engine.contextLength - ContextBenchmark.roomAfter)
     }
     var tests = sizes.map { EngineBenchmark.Test.prompt($0) }
     let decoded = min(decodeCount, engine.contextLength - 2)
@@ -132,7 +136,7 @@ struct EngineBenchCommand: ParsableCommand {
       ["bench", "memory", "-m", model.model, "--threads", "\(model.threads)"]
       + ["--backend", model.backend]
       + (model.contextLength.map { ["--ctx-size", "\($0)"] } ?? [])
-      + (model.cpuRange.map { ["--cpu-range", "\($0)"] } ?? [])
+      + (model.cpuRange.map { ["--cpu-range", "\($0)"] } ?? []) + model.weights.arguments
     process.standardOutput = output
     try process.run()
     let data = output.fileHandleForReading.readDataToEndOfFile()

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Cluster
 import Engine
 import FoundationEssentials
 import GGUF
@@ -66,11 +67,15 @@ struct ModelOptions: ParsableArguments {
 
   @Option(
     name: [.customLong("cache-type-k")],
-    help: "Keys of the KV cache: f32, f16 or q8_0; f16 unless told (f32 with openblas).")
+    help: "Keys of the KV cache: f32, f16, i16 or q8_0; i16 unless told (f32 with openblas).")
   var cacheTypeKeys: CacheType?
 
-  @Option(name: [.customLong("cache-type-v")], help: "Values of the KV cache: f32, f16 or q8_0.")
+  @Option(
+    name: [.customLong("cache-type-v")],
+    help: "Values of the KV cache: f32, f16, i16 or q8_0; likewise.")
   var cacheTypeValues: CacheType?
+
+  @OptionGroup var weights: WeightCacheOptions
 
   /// What the KV cache of a model on this backend holds.
   func cacheTypes(backend: Backend) -> CacheTypes {
@@ -108,7 +113,8 @@ enum ModelLoading {
 
   /// Loads with `threadCount` threads; shows how far it is where that takes more than a second.
   static func model(
-    _ file: GGUFFile, path: String, backend: String = "default", threadCount: Int
+    _ file: GGUFFile, path: String, backend: String = "default", threadCount: Int,
+    weights: WeightCacheOptions
   ) throws -> Model {
     guard let backend = Backend(rawValue: backend) else {
       let names = Backend.allCases.map(\.rawValue).joined(separator: ", ")
@@ -119,10 +125,12 @@ enum ModelLoading {
     let start = ContinuousClock.now
     do {
       return try Model(
-        file: file, backend: backend, kernels: try kernels(), threadCount: threadCount
-      ) { share in
-        if ContinuousClock.now - start > .seconds(1) { bar.show(share, "loading \(path)") }
-      }
+        file: file, backend: backend, kernels: try kernels(), threadCount: threadCount,
+        weightCache: try weights.cache(backend: backend),
+        warn: { warning in printError("warning: \(path): \(warning)") },
+        progress: { share in
+          if ContinuousClock.now - start > .seconds(1) { bar.show(share, "loading \(path)") }
+        })
     } catch let error as EngineError {
       throw CommandFailure(description: "\(path): \(error)")
     }
@@ -141,7 +149,8 @@ enum ModelLoading {
   static func engine(_ options: ModelOptions, file: GGUFFile) throws -> InferenceEngine {
     try Processors.prepare(range: options.cpuRange, threadCount: options.threads)
     let model = try model(
-      file, path: options.model, backend: options.backend, threadCount: options.threads)
+      file, path: options.model, backend: options.backend, threadCount: options.threads,
+      weights: options.weights)
     return try InferenceEngine(
       model: model, threadCount: options.threads, contextLength: options.contextLength,
       keyValueMemoryBytes: options.kvMemory?.bytes,
@@ -152,25 +161,37 @@ enum ModelLoading {
   static func draftEngine(
     _ path: String, tokenizer: BytePairTokenizer, target: InferenceEngine, options: ModelOptions
   ) throws -> InferenceEngine {
+    let (engine, vocabularies) = try drafting(
+      path, tokenizer: tokenizer, target: target, options: options)
+    guard vocabularies == nil else {
+      throw CommandFailure(
+        description:
+          "\(path): its tokenizer differs from that of \(options.model); this needs the same tokens"
+      )
+    }
+    return engine
+  }
+
+  /// The engine of a draft model, and what leads from its tokens to the target's where they differ.
+  static func drafting(
+    _ path: String, tokenizer: BytePairTokenizer, target: InferenceEngine, options: ModelOptions
+  ) throws -> (engine: InferenceEngine, vocabularies: Retokenizer?) {
     let file = try file(path)
     let own: BytePairTokenizer
     do { own = try BytePairTokenizer(file: file) } catch {
       throw CommandFailure(description: "\(path): \(error)")
     }
-    let draft = try model(file, path: path, threadCount: options.threads)
-    guard own.fingerprint == tokenizer.fingerprint,
-      draft.shape.vocabularyCount == target.model.shape.vocabularyCount
-    else {
-      throw CommandFailure(
-        description:
-          "\(path): its tokenizer differs from that of \(options.model); drafts need the "
-          + "same tokens")
-    }
-    return try InferenceEngine(
+    let draft = try model(
+      file, path: path, threadCount: options.threads, weights: options.weights)
+    let isSame =
+      own.fingerprint == tokenizer.fingerprint
+      && draft.shape.vocabularyCount == target.model.shape.vocabularyCount
+    let engine = try InferenceEngine(
       model: draft, threadCount: options.threads,
       contextLength: min(target.contextLength, draft.shape.contextLength),
       keyValueMemoryBytes: options.kvMemory?.bytes,
       cacheTypes: options.cacheTypes(backend: draft.backend))
+    return (engine, isSame ? nil : Retokenizer(target: tokenizer, draft: own))
   }
 }
 

@@ -117,4 +117,14 @@ struct WorkerFile {
       name: name ?? fallback, modelID: modelID, file: file, tokenizer: tokenizer, shape: shape,
       contextLength: contextLength)
   }
+
+  /// What the API tells of the model.
+  func served(alias: String?, contextLength: Int) -> ServedModel {
+    ServedModel(
+      id: alias ?? modelID, created: Int(Date().timeIntervalSince1970),
+      vocabularyCount: shape.vocabularyCount, contextLength: contextLength,
+      embeddingLength: shape.embeddingLength,
+      parameterCount: file.tensors.reduce(0) { $0 + $1.elementCount },
+      sizeBytes: file.sizeBytes)
+  }
 }

@@ -32,11 +32,14 @@ struct DecodeBenchCommand: AsyncParsableCommand {
     help: "Draft model file (GGUF).")
   var draftModel: String?
 
-  @Option(help: "JSON lines with \"id\", \"category\" and \"turns\"; the first turn is asked.")
-  var prompts: String
+  @OptionGroup var prompts: PromptOptions
 
-  @Option(help: "Methods separated by commas; + combines, as in trigram+recycle.")
-  var methods = "recycle,auto"
+  @Option(
+    help: """
+      Methods separated by commas; + combines, as in trigram+recycle: recycle,auto unless told. With \
+      --pipelines, the one by which the verifier drafts beside the drafter: none unless told.
+      """)
+  var methods: String?
 
   @Option(
     help: """
@@ -70,13 +73,16 @@ struct DecodeBenchCommand: AsyncParsableCommand {
 
   @Option(
     help:
-      "Across processes, instead of --methods: pipelines separated by commas, of streamed, lockstep, vanilla."
+      "Across processes: pipelines separated by commas, of streamed, lockstep, vanilla."
   )
   var pipelines: String?
 
   @Option(
     parsing: .unconditional, help: "Milliseconds of round trip added between drafter and target.")
   var rtt: Double?
+
+  @Option(help: "Across processes: draft (the draft model writes trees) or draft-chain.")
+  var drafterSpecType = "draft"
 
   @Option(help: "Log level of the processes.")
   var workerLogLevel = "warning"
@@ -94,12 +100,20 @@ struct DecodeBenchCommand: AsyncParsableCommand {
     guard explain || sessions == 1 else {
       throw ValidationError("--sessions \(sessions): needs --explain")
     }
+    guard ["draft", "draft-chain"].contains(drafterSpecType) else {
+      throw ValidationError(
+        "--drafter-spec-type \(drafterSpecType): expected draft or draft-chain")
+    }
     if let rtt, !(0...5000).contains(rtt) {
       throw ValidationError("--rtt \(rtt): expected 0 to 5000 milliseconds")
     }
     if try remotePipelines() != nil {
       guard draftModel != nil else {
         throw ValidationError("--pipelines and --rtt need a draft model: name one with -md FILE")
+      }
+      guard methods?.contains(",") != true else {
+        throw ValidationError(
+          "--methods: --pipelines takes one, which + may combine, as in suffix+recycle")
       }
       guard model.threads == 1, model.cpuRange == nil else {
         throw ValidationError(
@@ -131,9 +145,11 @@ struct DecodeBenchCommand: AsyncParsableCommand {
     if let pipelines = try remotePipelines(), let draftModel {
       let bench = RemoteDecodeBench(
         model: model, draftModel: draftModel, pipelines: pipelines,
-        roundTripMilliseconds: rtt ?? 0, logLevel: workerLogLevel)
+        localMethods: methods.map { $0.replacing("+", with: ",") } ?? "none",
+        roundTripMilliseconds: rtt ?? 0, shape: drafterSpecType == "draft" ? .tree : .chain,
+        logLevel: workerLogLevel)
       return try await bench.run(
-        try PromptFile.load(prompts, template: try ChatTemplate(file: file), tokenizer: tokenizer),
+        try prompts.load(template: try ChatTemplate(file: file), tokenizer: tokenizer),
         sampling: try sampling.parameters(), tokenLimit: tokenLimit < 0 ? nil : tokenLimit,
         stopTokens: tokenizer.endOfGeneration, roundCount: repetitions, output: output)
     }
@@ -143,7 +159,7 @@ struct DecodeBenchCommand: AsyncParsableCommand {
     }
     let parameters = try sampling.parameters()
     let rules = try rules()
-    let chosen = try methods.split(separator: ",").flatMap { name in
+    let chosen = try (methods ?? "recycle,auto").split(separator: ",").flatMap { name in
       try rules.map { rule in
         DecodeBenchmark.Method(
           name: rule == .gumbelMatch ? String(name) : "\(name)/\(rule.rawValue)",
@@ -158,8 +174,7 @@ struct DecodeBenchCommand: AsyncParsableCommand {
         "note: the verify rule \(rule.rawValue) is lossy: its texts do not have the target model's "
           + "law")
     }
-    let all = try PromptFile.load(
-      prompts, template: try ChatTemplate(file: file), tokenizer: tokenizer)
+    let all = try prompts.load(template: try ChatTemplate(file: file), tokenizer: tokenizer)
     let benchmark = try DecodeBenchmark(engine: engine, draftEngine: draftEngine)
     guard !explain else { return try explain(benchmark, all, chosen, tokenizer) }
     let rows = try benchmark.run(
@@ -205,87 +220,5 @@ struct DecodeBenchCommand: AsyncParsableCommand {
       reports.append(report)
     }
     if output == .json { try printJSON(reports) }
-  }
-}
-
-/// What `slipstream bench decode` prints.
-struct DecodeBenchReport: Encodable {
-  struct Row: Encodable {
-    let prompt: Int
-    let category: String
-    let method: String
-    let verifyRule: String
-    let lossless: Bool
-    let tokens: Int
-    let tokensPerSecond: Double
-    let plainTokensPerSecond: Double
-    let speedup: Double
-    let tokensPerStep: Double
-    let draftTokens: Int
-    let acceptedTokens: Int
-    /// Those that only a lossy rule lets pass.
-    let relaxedTokens: Int
-  }
-  struct Summary: Encodable {
-    let method: String
-    let verifyRule: String
-    let lossless: Bool
-    let median: Double
-    let mean: Double
-    let least: Double
-    let most: Double
-    let tokensPerStep: Double
-    /// Mean speed-up by category.
-    let categories: [String: Double]
-  }
-  let isa: String
-  let threads: Int
-  let results: [Row]
-  let summaries: [Summary]
-
-  init(rows: [DecodeBenchmark.Row], methods: [DecodeBenchmark.Method], engine: InferenceEngine) {
-    isa = engine.model.kernels.name
-    threads = engine.threadCount
-    results = rows.map {
-      Row(
-        prompt: $0.prompt, category: $0.category, method: $0.method,
-        verifyRule: $0.rule.rawValue, lossless: $0.rule.isLossless, tokens: $0.tokenCount,
-        tokensPerSecond: $0.tokensPerSecond, plainTokensPerSecond: $0.plainTokensPerSecond,
-        speedup: $0.speedup, tokensPerStep: $0.tokensPerStep, draftTokens: $0.draftTokenCount,
-        acceptedTokens: $0.acceptedTokenCount, relaxedTokens: $0.relaxedTokenCount)
-    }
-    summaries = methods.map { method in
-      let own = rows.filter { $0.method == method.name }
-      let ratios = own.map(\.speedup)
-      return Summary(
-        method: method.name, verifyRule: method.rule.rule.rawValue,
-        lossless: method.rule.rule.isLossless, median: Benchmarks::median(ratios),
-        mean: ratios.reduce(0, +) / Double(max(1, ratios.count)), least: ratios.min() ?? .nan,
-        most: ratios.max() ?? .nan, tokensPerStep: Benchmarks::median(own.map(\.tokensPerStep)),
-        categories: Dictionary(grouping: own, by: \.category).mapValues { group in
-          group.reduce(0) { $0 + $1.speedup } / Double(group.count)
-        })
-    }
-  }
-
-  var table: String {
-    var lines = ["", "speed-up over plain decoding (\(isa), \(threads) thread(s))", ""]
-    lines.append(
-      padded("method", 26) + padded("median", 9) + padded("mean", 9) + padded("least", 9)
-        + padded("most", 9) + "tokens per step (median)")
-    for summary in summaries {
-      lines.append(
-        padded(summary.method + (summary.lossless ? "" : " *"), 26)
-          + padded(rounded(summary.median), 9) + padded(rounded(summary.mean), 9)
-          + padded(rounded(summary.least), 9)
-          + padded(rounded(summary.most), 9) + rounded(summary.tokensPerStep))
-      for (category, mean) in summary.categories.sorted(by: { $0.key < $1.key }) {
-        lines.append("  " + padded(category, 33) + rounded(mean))
-      }
-    }
-    if summaries.contains(where: { !$0.lossless }) {
-      lines.append("* lossy: the texts do not have the target model's law")
-    }
-    return lines.joined(separator: "\n") + "\n"
   }
 }

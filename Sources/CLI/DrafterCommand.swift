@@ -24,10 +24,9 @@ struct DrafterCommand: AsyncParsableCommand {
 
   @Option(
     help: """
-      draft (the model writes chains), or training-free: any of trigram, recycle, aded, copy, lookup, \
-      ngram and suffix, separated by commas. Those need only the tokenizer of the model file.
-      """
-  )
+      draft (the model writes trees), draft-chain, or training-free: trigram, recycle, aded and others \
+      of "slipstream run", in a list. Those need only the tokenizer of the model file.
+      """)
   var specType = "draft"
 
   func validate() throws {
@@ -35,9 +34,11 @@ struct DrafterCommand: AsyncParsableCommand {
       throw ValidationError("--slots \(slots): expected 1 to 4096")
     }
     let methods = try DraftMethods(parsing: specType, hasDraftModel: true)
-    guard methods.list == ["draft"] || !methods.usesModel && methods.list != ["none"] else {
+    let isModel = methods.usesModel && methods.list.count == 1
+    guard isModel || methods.usesSources && !methods.usesModel, !methods.usesSkipping else {
       throw ValidationError(
-        "--spec-type \(specType): a drafter runs either \"draft\" or training-free methods")
+        "--spec-type \(specType): a drafter runs either \"draft\", \"draft-chain\" or training-free "
+          + "methods")
     }
   }
 
@@ -49,7 +50,8 @@ struct DrafterCommand: AsyncParsableCommand {
     let loaded =
       methods.usesModel
       ? try ModelLoading.model(
-        source.file, path: model.model, backend: model.backend, threadCount: model.threads) : nil
+        source.file, path: model.model, backend: model.backend, threadCount: model.threads,
+        weights: model.weights) : nil
     let identity = try source.identity(
       name: name, role: "drafter", contextLength: try source.contextLength(model.contextLength))
     var configuration = DrafterWorker.Configuration(

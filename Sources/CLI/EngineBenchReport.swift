@@ -37,6 +37,8 @@ struct EngineBenchReport: Encodable {
     let length: Int
     let msPerToken: Double
     let peerMsPerToken: Double?
+    /// Of passes of n nodes, keyed by n.
+    let msPerPass: [String: Double]
   }
 
   init(
@@ -79,7 +81,11 @@ struct EngineBenchReport: Encodable {
       Context(
         length: measurement.length, msPerToken: median(measurement.seconds) * 1e3,
         peerMsPerToken: measurement.peerSeconds.isEmpty
-          ? nil : median(measurement.peerSeconds) * 1e3)
+          ? nil : median(measurement.peerSeconds) * 1e3,
+        msPerPass: Dictionary(
+          uniqueKeysWithValues: zip(ContextBenchmark.nodeCounts, measurement.passSeconds).map {
+            ("\($0)", median($1) * 1e3)
+          }))
     }
     attentionHalfLength = ContextBenchmark.halfLength(
       measurements.map { ($0.length, median($0.seconds)) })
@@ -133,11 +139,17 @@ struct EngineBenchReport: Encodable {
   private var contextLines: [String] {
     guard let contexts else { return [] }
     var lines = [
-      "", padded("context", 9) + padded("ms/token", 12) + (peer == nil ? "" : "peer"),
+      "",
+      padded("context", 9) + padded("ms/token", 12)
+        + ContextBenchmark.nodeCounts.map { padded("\($0)", 9) }.joined()
+        + (peer == nil ? "ms of passes of so many nodes" : "peer"),
     ]
     for context in contexts {
       lines.append(
         padded("\(context.length)", 9) + padded(rounded(context.msPerToken), 12)
+          + ContextBenchmark.nodeCounts.map {
+            padded(rounded(context.msPerPass["\($0)"] ?? .nan), 9)
+          }.joined()
           + (context.peerMsPerToken.map { rounded($0) } ?? ""))
     }
     func place(_ length: Double?) -> String {

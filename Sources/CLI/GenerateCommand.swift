@@ -30,6 +30,11 @@ struct GenerateCommand: AsyncParsableCommand {
 
   @OptionGroup var sampling: SamplingOptions
 
+  @OptionGroup var verification: VerifyRuleOptions
+
+  @Option(help: "Text that the answer is expected to be like, to draft from.")
+  var prediction = ""
+
   func validate() throws {
     guard tokenLimit >= -1, tokenLimit != 0 else {
       throw ValidationError("-n \(tokenLimit): expected -1 or a number of tokens")
@@ -44,11 +49,19 @@ struct GenerateCommand: AsyncParsableCommand {
     query.seed = sampling.seed
     query.tokenLimit = tokenLimit < 0 ? nil : tokenLimit
     query.streams = stream
+    let rule = verification.settings.parameters(verification.verifyRule)
+    if rule != VerifyRuleParameters() { query.rule = rule }
+    query.prediction = prediction
     let result = try await client.complete(query) { piece in
       FileHandleStream.standardOutput.write(piece)
     }
     FileHandleStream.standardOutput.write("\n")
     printError(summary(result.summary))
+    if result.isLossless == false, let rule = result.rule {
+      printError(
+        "note: the verify rule \(rule.rawValue) is lossy: the text does not have the target "
+          + "model's law")
+    }
   }
 
   private func summary(_ summary: GenerationSummary) -> String {

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Benchmarks
+import Cluster
 import Engine
 import Foundation
 import InferenceTypes
@@ -10,7 +11,9 @@ struct RemoteDecodeBench {
   let model: ModelOptions
   let draftModel: String
   let pipelines: [Pipeline]
+  let localMethods: String
   let roundTripMilliseconds: Double
+  let shape: DraftShape
   let logLevel: String
 
   /// - Throws: `ValidationError` that names the pipeline at fault.
@@ -40,6 +43,8 @@ struct RemoteDecodeBench {
       executable: executable, target: model.model, draft: draftModel, processors: processors)
     configuration.contextLength = model.contextLength
     configuration.roundTrip = .microseconds(Int64(roundTripMilliseconds * 1000))
+    configuration.localMethods = localMethods
+    configuration.shape = shape
     configuration.logLevel = logLevel
     let pair = try await RemotePair(configuration)
     do {
@@ -52,7 +57,8 @@ struct RemoteDecodeBench {
       }
       await pair.stop()
       let report = RemoteDecodeReport(
-        rows: rows, pipelines: pipelines, roundTripMs: roundTripMilliseconds)
+        rows: rows, pipelines: pipelines, localMethods: localMethods,
+        roundTripMs: roundTripMilliseconds)
       switch output {
       case .json: try printJSON(report)
       case .table: FileHandleStream.standardOutput.write(report.table)
@@ -92,26 +98,27 @@ struct RemoteDecodeReport: Encodable {
   }
   struct Summary: Encodable {
     let pipeline: String
-    let median: Double
-    let mean: Double
-    let least: Double
-    let most: Double
+    let speedup: SpeedupSummary
+    /// Median of the prompts.
     let tokensPerStep: Double
     let bytesPerToken: Double
     /// Mean of the absolute values.
     let plannerError: Double
     let measuredRoundTripMs: Double
-    /// Share of verified drafts that were right, by distance from the truth; the source is the
-    /// drafter.
-    let acceptanceByPosition: [Double?]
+    let sources: [AcceptanceCounts.Source]
   }
   /// Added to the link.
   let roundTripMs: Double
+  /// By which the verifier drafted beside the drafter.
+  let localMethods: String
   let twoProcessScaling: Double
   let results: [Row]
   let summaries: [Summary]
 
-  init(rows: [RemoteBenchmark.Row], pipelines: [Pipeline], roundTripMs: Double) {
+  init(
+    rows: [RemoteBenchmark.Row], pipelines: [Pipeline], localMethods: String, roundTripMs: Double
+  ) {
+    self.localMethods = localMethods
     self.roundTripMs = roundTripMs
     twoProcessScaling = Benchmarks::median(rows.map(\.scaling))
     results = rows.map {
@@ -134,43 +141,35 @@ struct RemoteDecodeReport: Encodable {
     func mean(_ value: (RemoteBenchmark.Row) -> Double) -> Double {
       rows.reduce(0) { $0 + value($1) } / Double(rows.count)
     }
-    let ratios = rows.map(\.speedup)
-    let placeCount = rows.map(\.run.drafted.count).min() ?? 0
+    var acceptance = AcceptanceCounts()
+    for row in rows { acceptance.add(row.run.acceptance) }
     return Summary(
-      pipeline: pipeline.rawValue, median: Benchmarks::median(ratios), mean: mean(\.speedup),
-      least: ratios.min() ?? .nan, most: ratios.max() ?? .nan,
+      pipeline: pipeline.rawValue,
+      speedup: SpeedupSummary(rows.map { ($0.category, $0.speedup, $0.spread) }),
       tokensPerStep: Benchmarks::median(rows.map(\.tokensPerStep)),
       bytesPerToken: mean(\.bytesPerToken), plannerError: mean { abs($0.plannerError) },
       measuredRoundTripMs: Benchmarks::median(rows.map { $0.run.roundTrip / .milliseconds(1) }),
-      acceptanceByPosition: (0..<placeCount).map { place in
-        let drafted = rows.reduce(0) { $0 + $1.run.drafted[place] }
-        let accepted = rows.reduce(0) { $0 + $1.run.accepted[place] }
-        return drafted == 0 ? nil : Double(accepted) / Double(drafted)
-      })
+      sources: acceptance.sources)
   }
 
   var table: String {
     var lines = [
       "",
       "speed-up over the target alone; \(rounded(roundTripMs)) ms added to the link; two processes "
-        + "at once did \(rounded(twoProcessScaling)) of what one does",
+        + "at once did \(rounded(twoProcessScaling)) of what one does; the verifier's own drafts: "
+        + localMethods,
       "",
-      padded("pipeline", 11) + padded("median", 8) + padded("mean", 8) + padded("least", 8)
-        + padded("most", 8) + padded("per step", 10) + padded("bytes/token", 13)
-        + padded("planner error", 15) + "round trip (ms)",
+      padded("pipeline", 19) + SpeedupSummary.heading + padded("per step", 10)
+        + padded("bytes/token", 13) + padded("planner error", 15) + "round trip (ms)",
     ]
     for summary in summaries {
       lines.append(
-        padded(summary.pipeline, 11) + padded(rounded(summary.median), 8)
-          + padded(rounded(summary.mean), 8) + padded(rounded(summary.least), 8)
-          + padded(rounded(summary.most), 8) + padded(rounded(summary.tokensPerStep), 10)
+        padded(summary.pipeline, 19) + summary.speedup.cells
+          + padded(rounded(summary.tokensPerStep), 10)
           + padded(rounded(summary.bytesPerToken), 13)
           + padded("\(rounded(100 * summary.plannerError)) %", 15)
           + rounded(summary.measuredRoundTripMs))
-      let shares = summary.acceptanceByPosition.enumerated().compactMap { place, share in
-        share.map { "\(place + 1): \(rounded($0))" }
-      }
-      lines.append("  drafter, right by position: " + shares.joined(separator: "  "))
+      lines += summary.speedup.categoryLines + summary.sources.map(\.line)
     }
     return lines.joined(separator: "\n") + "\n"
   }

@@ -50,13 +50,8 @@ struct RouterCommand: AsyncParsableCommand {
     guard let fingerprint = Fingerprint(bytes: source.file.fingerprint) else {
       throw WorkerError.invalidFingerprint
     }
-    let served = ServedModel(
-      id: alias ?? source.modelID, created: Int(Date().timeIntervalSince1970),
-      vocabularyCount: source.shape.vocabularyCount,
-      contextLength: try source.contextLength(contextLength),
-      embeddingLength: source.shape.embeddingLength,
-      parameterCount: source.file.tensors.reduce(0) { $0 + $1.elementCount },
-      sizeBytes: source.file.sizeBytes)
+    let served = source.served(
+      alias: alias, contextLength: try source.contextLength(contextLength))
     var configuration = RouterConfiguration()
     configuration.routing.queueCountMax = queueLimit
     let context = try ZeroMQContext()
@@ -102,7 +97,11 @@ struct ModelTextCodec: TextCodec {
 
   func encode(_ text: String) -> [TokenID] {
     let begin = tokenizer.addsBeginOfSequence ? tokenizer.beginOfSequence : nil
-    return [begin].compactMap { $0 } + tokenizer.encode(text, parseSpecial: false)
+    return [begin].compactMap { $0 } + encode(continuation: text)
+  }
+
+  func encode(continuation text: String) -> [TokenID] {
+    tokenizer.encode(text, parseSpecial: false)
   }
 
   func encode(chat: [ChatTurn]) throws(ChatTemplateFailure) -> [TokenID] {

@@ -29,7 +29,8 @@ struct RunCommand: ParsableCommand {
 
   @Option(
     help: """
-      Draft methods: none, auto, draft, or any of trigram, recycle, recycle-published, aded, copy, \
+      Draft methods: none, auto, draft (trees of a draft model), draft-chain, skip (the target \
+      itself without some sublayers), or any of trigram, recycle, recycle-published, aded, copy, \
       lookup, ngram, suffix and prediction, separated by commas.
       """)
   var specType = "auto"
@@ -82,11 +83,16 @@ struct RunCommand: ParsableCommand {
     }
     let methods = try DraftMethods(parsing: specType, hasDraftModel: draftModel != nil)
     let engine = try ModelLoading.engine(model, file: file)
-    let draftEngine =
+    let drafting =
       methods.usesModel
       ? try draftModel.map {
-        try ModelLoading.draftEngine($0, tokenizer: tokenizer, target: engine, options: model)
+        try ModelLoading.drafting($0, tokenizer: tokenizer, target: engine, options: model)
       } : nil
+    if drafting?.vocabularies != nil {
+      printError(
+        "note: the draft model has another tokenizer; its text is drafted token by token of the "
+          + "target's")
+    }
     var configuration = VerifierSession.Configuration(
       prompt: tokens, sampling: try samplingParameters(), contextLength: engine.contextLength,
       vocabularyCount: engine.model.shape.vocabularyCount)
@@ -104,8 +110,8 @@ struct RunCommand: ParsableCommand {
       draftStore, methods: methods, file: file, tokenizer: tokenizer,
       vocabularyCount: engine.model.shape.vocabularyCount)
     let generator = try LocalGenerator(
-      engine: engine, draftEngine: draftEngine,
-      methods: methods, nodeLimit: specTreeNodes, sources: store?.sources)
+      engine: engine, draftEngine: drafting?.engine, methods: methods, nodeLimit: specTreeNodes,
+      vocabularies: drafting?.vocabularies, sources: store?.sources)
     var detokenizer = StreamingDetokenizer(tokenizer: tokenizer, after: tokens)
     var text = ""
     let result = try generator.generate(configuration) { newTokens in

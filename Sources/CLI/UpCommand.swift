@@ -42,14 +42,17 @@ struct UpCommand: AsyncParsableCommand {
   @Option(
     help: """
       Local drafts of the verifier: none, auto, or any of trigram, recycle, recycle-published, \
-      aded, copy, lookup, ngram and suffix, separated by commas.
+      aded, copy, lookup, ngram, suffix and prediction, separated by commas.
       """)
   var specType = "auto"
 
   @Option(help: "How drafting and verifying share the time: streamed, lockstep or vanilla.")
   var pipeline = Pipeline.streamed
 
+  @OptionGroup var weights: WeightCacheOptions
   @OptionGroup var stores: DraftStoreOptions
+
+  @OptionGroup var allowed: AllowedRulesOptions
 
   @Option(help: "Seconds to wait until all three are ready.")
   var startTimeout = 120
@@ -107,13 +110,14 @@ struct UpCommand: AsyncParsableCommand {
       "verifier",
       ["verifier", "-m", model, "--router", words[3], "--threads", "\(threads)"]
         + ["--spec-type", specType, "--pipeline", pipeline.rawValue]
-        + (kvMemory.map { ["--kv-memory", $0] } ?? [])
+        + ["--allow-verify-rules", allowed.allowVerifyRules]
+        + (kvMemory.map { ["--kv-memory", $0] } ?? []) + weights.arguments
         + placement(0) + storeArguments(forDrafter: false) + common)
     let drafterMethods = draftModel == nil ? "trigram,recycle" : "draft"
     let drafter = try children.start(
       "drafter",
       ["drafter", "-m", draftModel ?? model, "--router", words[3], "--spec-type", drafterMethods]
-        + placement(1) + storeArguments(forDrafter: true) + common)
+        + weights.arguments + placement(1) + storeArguments(forDrafter: true) + common)
     _ = try await verifier.line(timeout: timeout)
     _ = try await drafter.line(timeout: timeout)
     return words[1]

@@ -31,7 +31,7 @@ struct VerifierCommand: AsyncParsableCommand {
   @Option(
     help: """
       Local drafts: none, auto, or any of trigram, recycle, recycle-published, aded, copy, lookup, \
-      ngram and suffix, separated by commas.
+      ngram, suffix and prediction, separated by commas.
       """)
   var specType = "auto"
 
@@ -43,6 +43,8 @@ struct VerifierCommand: AsyncParsableCommand {
       "How drafting and verifying share the time of a session: streamed, lockstep or vanilla (in turns). Drafters follow."
   )
   var pipeline = Pipeline.streamed
+
+  @OptionGroup var allowed: AllowedRulesOptions
 
   func validate() throws {
     guard (1...4096).contains(slots) else {
@@ -56,20 +58,14 @@ struct VerifierCommand: AsyncParsableCommand {
   func run() async throws {
     let logger = daemon.logger("verifier")
     let methods = try DraftMethods(parsing: specType, hasDraftModel: false)
+    guard !methods.usesSkipping else {
+      throw ValidationError("--spec-type \(specType): only \"slipstream run\" drafts with \"skip\"")
+    }
     try Processors.prepare(range: model.cpuRange, threadCount: model.threads)
     let source = try WorkerFile(path: model.model)
-    guard model.backend == Backend.native.rawValue else {
-      throw ValidationError(
-        "--backend \(model.backend): a verifier computes with the default backend; others round "
-          + "differently in every batch")
-    }
-    guard model.cacheTypes(backend: .native) == Backend.native.defaultCacheTypes else {
-      throw ValidationError(
-        "--cache-type-k, --cache-type-v: all verifiers of a model keep f16, so that any of them can "
-          + "go on with the text of another")
-    }
+    try model.checkVerifier()
     let loaded = try ModelLoading.model(
-      source.file, path: model.model, threadCount: model.threads)
+      source.file, path: model.model, threadCount: model.threads, weights: model.weights)
     let identity = try source.identity(
       name: name, role: "verifier", contextLength: try source.contextLength(model.contextLength))
     var configuration = VerifierWorker.Configuration(
@@ -82,6 +78,8 @@ struct VerifierCommand: AsyncParsableCommand {
     configuration.keyValueMemoryBytes = model.kvMemory?.bytes
     configuration.nodeLimit = specTreeNodes
     configuration.pipeline = pipeline
+    configuration.tokenizer = source.tokenizer
+    configuration.verifyRules = allowed.rules
     configuration.stores = stores.settings(model: identity.modelFingerprint, role: "verifier")
     let context = try ZeroMQContext()
     let worker = VerifierWorker(
@@ -95,5 +93,21 @@ struct VerifierCommand: AsyncParsableCommand {
       drain: { await worker.drain(timeout: .seconds(30)) })
     try await daemon.serve([service], logger: logger)
     await context.close()
+  }
+}
+
+extension ModelOptions {
+  /// - Throws: where a verifier would compute other bits than its peers.
+  func checkVerifier() throws {
+    guard backend == Backend.native.rawValue else {
+      throw ValidationError(
+        "--backend \(backend): a verifier computes with the default backend; others round "
+          + "differently in every batch")
+    }
+    guard cacheTypes(backend: .native) == Backend.native.defaultCacheTypes else {
+      throw ValidationError(
+        "--cache-type-k, --cache-type-v: all verifiers of a model keep i16, so that any of them can "
+          + "go on with the text of another")
+    }
   }
 }

@@ -60,27 +60,19 @@ struct LossyRuleOptions: ParsableArguments {
   func choice(
     _ rule: VerifyRule, sampling: SamplingParameters, vocabularyCount: Int
   ) throws -> RuleChoice {
-    if let lossless = rule.lossless { return .lossless(lossless) }
-    switch rule {
-    case .typical:
-      return .lossy(
-        .typical(
-          try TypicalAcceptance(
-            probabilityMin: typicalProbability ?? 0.09, entropyScale: typicalEntropy ?? 0.3)))
-    case .relaxed:
-      return .lossy(
-        .relaxed(
-          try RelaxedAcceptance(
-            candidateCount: relaxedCandidates ?? 10, margin: relaxedMargin ?? 0.01)))
-    default:
-      let isCut = sampling.topK > 0 && sampling.topK < vocabularyCount
-      let kept = Double(isCut ? sampling.topK : vocabularyCount)
-      return .lossy(
-        .deferred(
-          try DeferredAcceptance(
-            entropyMin: deferredEntropy ?? 0.3 * ExactMath.log(kept),
-            windowLength: deferredWindow ?? 6)))
-    }
+    try RuleChoice(parameters(rule), sampling: sampling, vocabularyCount: vocabularyCount)
+  }
+
+  /// The rule with its settings, as a request names it.
+  func parameters(_ rule: VerifyRule) -> VerifyRuleParameters {
+    var parameters = VerifyRuleParameters(rule)
+    if let typicalProbability { parameters.typicalProbability = typicalProbability }
+    if let typicalEntropy { parameters.typicalEntropy = typicalEntropy }
+    if let relaxedCandidates { parameters.relaxedCandidates = relaxedCandidates }
+    if let relaxedMargin { parameters.relaxedMargin = relaxedMargin }
+    parameters.deferredEntropy = deferredEntropy
+    if let deferredWindow { parameters.deferredWindow = deferredWindow }
+    return parameters
   }
 }
 
@@ -117,6 +109,32 @@ struct RunRule {
     relaxedCount.map {
       "note: the verify rule \(name) is lossy: the text does not have the target model's law "
         + "(\($0) drafts were let pass)"
+    }
+  }
+}
+
+/// The verify rules that requests to a cluster may name.
+struct AllowedRulesOptions: ParsableArguments {
+  @Option(
+    help: """
+      Verify rules that requests may name, separated by commas, or all. Beside gumbel-match and match \
+      they trust the drafters with the law of the text, or change it. gumbel-match is always allowed.
+      """)
+  var allowVerifyRules = "gumbel-match,match"
+
+  /// Checked by ``validate()``.
+  var rules: Set<VerifyRule> {
+    if allowVerifyRules == "all" { return Set(VerifyRule.allCases) }
+    return Set(allowVerifyRules.split(separator: ",").compactMap { VerifyRule(rawValue: "\($0)") })
+  }
+
+  func validate() throws {
+    guard allowVerifyRules != "all" else { return }
+    for name in allowVerifyRules.split(separator: ",", omittingEmptySubsequences: false)
+    where VerifyRule(rawValue: "\(name)") == nil {
+      let names = VerifyRule.allCases.map(\.rawValue).joined(separator: ", ")
+      throw ValidationError(
+        "--allow-verify-rules: \"\(name)\" is no verify rule; use all, or any of \(names)")
     }
   }
 }

@@ -12,6 +12,12 @@ package struct GenerationRequest: Sendable {
   package var ignoresEndOfSequence = false
   /// Whose text this is; `nil` where it is not told.
   package var tenant: TenantID?
+  /// How two models share the text; `nil` for the target's own.
+  package var collaboration: CollaborationParameters?
+  /// How drafts are judged.
+  package var rule = VerifyRuleParameters()
+  /// A text that the answer is expected to be like; empty means none.
+  package var prediction: [TokenID] = []
 
   package init(prompt: [TokenID], sampling: SamplingParameters, tokenLimit: Int?) {
     self.prompt = prompt
@@ -47,6 +53,11 @@ package struct GenerationSummary: Sendable, Equatable {
   package var draftTokenCount = 0
   /// Verified draft tokens that were right.
   package var acceptedTokenCount = 0
+  /// Who wrote it; `nil` where it is the target's own text.
+  package var collaboration: CollaborationReport?
+  /// Of the verified draft tokens those that came from the prediction, and of the right ones.
+  package var predictionTokenCount = 0
+  package var acceptedPredictionTokenCount = 0
 
   package init() {}
 }
@@ -92,6 +103,12 @@ package struct ServiceHealth: Sendable, Equatable {
 /// Why a generation could not start or go on.
 package enum ServiceError: Error, Equatable, Sendable {
   case noVerifier
+  /// A collaboration was asked for, and no drafter has a model.
+  case noDraftModel
+  /// Proxy tuning was asked for, which takes a third model.
+  case noAntiexpert
+  /// The method sends whole rows of logits, which are too large for this vocabulary.
+  case rowsTooLarge(vocabularyCount: Int, limit: Int)
   case draining
   /// The bounded queue is full.
   case overloaded(queueLimit: Int)
@@ -102,6 +119,9 @@ package enum ServiceError: Error, Equatable, Sendable {
   /// The worker that held the session is gone and no other took over.
   case workerLost(String)
   case workerFailed(String)
+  /// No verifier does what the request asks for; the text says why and can be shown to the client.
+  case refused(String)
+  case predictionTooLong(tokenCount: Int, limit: Int)
 }
 
 /// What the HTTP layer asks of the cluster.

@@ -6,6 +6,7 @@ extension CacheType {
     case .f32: ck_cache_f32
     case .f16: ck_cache_f16
     case .q8_0: ck_cache_q8_0
+    case .i16: ck_cache_i16
     }
   }
 
@@ -121,8 +122,9 @@ struct AttentionSetting: Sendable {
     outRowCount = out.count
     unsafe job = ck_attention(
       query: query.base, out: out.base, queries: scratch.queries.base, scores: scratch.scores.base,
-      score_stride: 0, origin: 0, head_length: layout.headLength, key_type: layout.types.keys.raw,
-      value_type: layout.types.values.raw, scale: setting.scale, soft_cap: setting.softCap)
+      inverses: scratch.inverses.base, score_stride: 0, origin: 0, head_length: layout.headLength,
+      key_type: layout.types.keys.raw, value_type: layout.types.values.raw, scale: setting.scale,
+      soft_cap: setting.softCap)
   }
 
   /// Adds a query that sees positions `first` ..< `end`; offsets count floats.
@@ -184,11 +186,12 @@ struct AttentionSetting: Sendable {
   }
 }
 
-/// What one worker's tiles need: queries, scores, and the blocks where a branch of a tree leaves
+/// What one worker's tiles need: queries, scores, one number for each query, and the blocks where a branch of a tree leaves
 /// the sequence.
 struct AttentionScratch: Sendable {
   fileprivate let queries: MemoryView<ck_attention_query>
   fileprivate let scores: MemoryView<Float>
+  fileprivate let inverses: MemoryView<Float>
   /// Keys or values of the blocks of one branch, one after the other.
   let branch: MemoryView<UInt8>
 }
@@ -197,10 +200,12 @@ struct AttentionScratch: Sendable {
 final class AttentionArena: Sendable {
   private let queries: AlignedBuffer
   private let scores: AlignedBuffer
+  private let inverses: AlignedBuffer
   private let branches: AlignedBuffer
   private let scoreCount: Int
   private let branchBytes: Int
   let places: MemoryView<AttentionPlan.Place>
+  let placeOfNode: MemoryView<Int>
   let order: MemoryView<Int>
   let tips: MemoryView<Int>
   let sequences: MemoryView<AttentionPlan.Sequence>
@@ -235,10 +240,15 @@ final class AttentionArena: Sendable {
       for: "attention")
     scores = try AlignedBuffer(
       sizeBytes: workerCount * scoreCount * MemoryLayout<Float>.stride, for: "attention")
+    inverses = try AlignedBuffer(
+      sizeBytes: workerCount * AttentionTile.queryLimit * MemoryLayout<Float>.stride,
+      for: "attention")
     branches = try AlignedBuffer(sizeBytes: workerCount * branchBytes, for: "attention")
     places = try room(AttentionPlan.Place.self, batchLimit)
+    placeOfNode = try room(Int.self, batchLimit)
     order = try room(Int.self, batchLimit)
-    tips = try room(Int.self, batchLimit + 1)
+    // A chain for each sequence, even where all its nodes stand beside it, and a tail for each leaf.
+    tips = try room(Int.self, 2 * batchLimit)
     sequences = try room(AttentionPlan.Sequence.self, batchLimit)
     blocks = try room(UInt32.self, batchLimit * BlockLayout.blocks(for: contextLength))
     branchIndices = try room(UInt32.self, branchBlocks)
@@ -251,6 +261,8 @@ final class AttentionArena: Sendable {
       queries: queries.view(as: ck_attention_query.self).range(
         worker * AttentionTile.queryLimit, AttentionTile.queryLimit),
       scores: scores.view(as: Float.self).range(worker * scoreCount, scoreCount),
+      inverses: inverses.view(as: Float.self).range(
+        worker * AttentionTile.queryLimit, AttentionTile.queryLimit),
       branch: branches.view(as: UInt8.self).range(worker * branchBytes, branchBytes))
   }
 }

@@ -180,13 +180,18 @@ final class ActivationTiles: Sendable {
 
 /// A weight matrix rewritten for the kernels: panels of 16 rows.
 final class PackedMatrix: Sendable {
-  fileprivate let format: ck_format
-  fileprivate let panels: MemoryView<UInt8>
-  private let storage: AlignedBuffer
+  /// Number of the layout of panels in files.
+  static let layoutVersion = UInt32(ck_panel_layout_version)
+
+  let weightFormat: WeightFormat
+  /// Panel after panel: a multiple of 64 bytes, of which the kernels only read.
+  let panels: MemoryView<UInt8>
+  private let owner: any Sendable
   let rows: Int
   let cols: Int
   var panelCount: Int { (rows + 15) / 16 }
-  var sizeBytes: Int { panelBytes * panelCount }
+  var sizeBytes: Int { panels.count }
+  fileprivate var format: ck_format { weightFormat.raw }
   private var panelBytes: Int { ck_panel_bytes(format, cols) }
   /// Bytes of consecutive panels that stay in the second-level cache while tiles go by.
   var panelsPerChunk: Int { max(1, (192 << 10) / max(panelBytes, 1)) }
@@ -199,15 +204,16 @@ final class PackedMatrix: Sendable {
     parts: [UnsafeRawBufferPointer], format: WeightFormat, cols: Int, threads: WorkerThreads
   ) throws(EngineError) {
     let source = unsafe FileRows(parts: parts, rowBytes: format.rowBytes(cols))
-    self.format = format.raw
+    weightFormat = format
     self.cols = cols
     rows = source.count
     let rows = self.rows
     let panelBytes = ck_panel_bytes(format.raw, cols)
     let panelCount = (rows + 15) / 16
-    storage = try AlignedBuffer(sizeBytes: panelBytes * panelCount, for: "weights")
+    let storage = try AlignedBuffer(sizeBytes: panelBytes * panelCount, for: "weights")
     storage.adviseHugePages()
-    let panels = storage.view(as: UInt8.self)
+    owner = storage
+    let panels = storage.view(as: UInt8.self).range(0, panelBytes * panelCount)
     self.panels = panels
     // A panel may straddle two parts, so rows are gathered first.
     let gathered = try AlignedBuffer(
@@ -222,6 +228,26 @@ final class PackedMatrix: Sendable {
           format.raw, panels.range(panel * panelBytes, panelBytes).base, some.base, count, cols)
       }
     }
+  }
+
+  /// Takes panels that are there already and may be read-only; `owner` keeps their memory.
+  init(
+    panels: MemoryView<UInt8>, format: WeightFormat, rows: Int, cols: Int, owner: any Sendable
+  ) {
+    precondition(
+      panels.count == format.packedBytes(rows: rows, cols: cols),
+      "\(panels.count) bytes for \(rows) x \(cols) in \(format)")
+    weightFormat = format
+    self.panels = panels
+    self.owner = owner
+    self.rows = rows
+    self.cols = cols
+  }
+
+  /// A number that tells whether the bytes of a whole number of panels are still the same.
+  static func checksum(of panels: MemoryView<UInt8>) -> UInt64 {
+    precondition(panels.count.isMultiple(of: 64), "\(panels.count) bytes")
+    return unsafe ck_checksum(panels.base, panels.count)
   }
 }
 
@@ -314,6 +340,19 @@ package enum WeightFormat: String, Sendable, CaseIterable {
 
   /// Bytes of one row; 0 where `cols` is not a whole number of blocks.
   package func rowBytes(_ cols: Int) -> Int { ck_row_bytes(raw, cols) }
+
+  /// What stands for this format in files of panels.
+  var number: UInt32 { raw.rawValue }
+
+  /// Bytes of all panels of a matrix; nil where there is no such matrix or the number is too large.
+  func packedBytes(rows: Int, cols: Int) -> Int? {
+    guard (1...Int(Int32.max)).contains(rows), (1...Int(Int32.max)).contains(cols),
+      rowBytes(cols) > 0
+    else { return nil }
+    let (size, isTooLarge) = ck_panel_bytes(raw, cols)
+      .multipliedReportingOverflow(by: (rows + 15) / 16)
+    return isTooLarge ? nil : size
+  }
 
   /// One file row as floats.
   func dequantize(_ row: UnsafeRawBufferPointer, into out: MemoryView<Float>) {

@@ -10,6 +10,8 @@ import Glibc
 @safe final class FileBytes: @unchecked Sendable {
   private let base: UnsafeRawBufferPointer
   private let isMapped: Bool
+  /// Of a mapped file, when it was opened.
+  let identity: FileIdentity?
 
   var count: Int { unsafe base.count }
 
@@ -34,6 +36,7 @@ import Glibc
     }
     unsafe base = UnsafeRawBufferPointer(start: address, count: size)
     isMapped = true
+    identity = FileIdentity(status)
   }
 
   /// Copies `bytes`, aligned as a mapped file would be for any sensible `general.alignment`.
@@ -43,6 +46,7 @@ import Glibc
     unsafe copy.copyBytes(from: bytes)
     unsafe base = UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(copy)[..<bytes.count])
     isMapped = false
+    identity = nil
   }
 
   deinit {

@@ -99,6 +99,22 @@ extension APIError {
     switch error {
     case .noVerifier:
       self = .unavailable("no verifier is connected to this router", code: "no_verifier")
+    case .noDraftModel:
+      self = .unavailable(
+        "a collaboration needs a drafter with a draft model, and none is connected to this router",
+        code: "no_draft_model")
+    case .noAntiexpert:
+      self = .invalid(
+        """
+        collaboration proxy takes a third model, which a cluster does not have: use 'slipstream run' \
+        with --antiexpert, or another method
+        """, param: "collaboration")
+    case .rowsTooLarge(let vocabularyCount, let limit):
+      self = .invalid(
+        """
+        collaboration contrastive sends a row of \(vocabularyCount) logits for each token, and at \
+        most \(limit) fit in a message: use another method
+        """, param: "collaboration")
     case .draining:
       self = .unavailable("this router is shutting down", code: "draining")
     case .overloaded(let queueLimit):
@@ -125,6 +141,11 @@ extension APIError {
     case .workerLost:
       self = .unavailable(
         "the worker of this generation was lost and no other took over", code: "worker_lost")
+    case .refused(let reason):
+      self = .invalid(reason, param: "verify_rule")
+    case .predictionTooLong(let tokenCount, let limit):
+      self = .invalid(
+        "the prediction has \(tokenCount) tokens; at most \(limit) are taken", param: "prediction")
     case .workerFailed:
       self.init(
         status: 500, type: "server_error", code: "worker_failed", param: nil,

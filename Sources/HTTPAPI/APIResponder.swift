@@ -191,8 +191,10 @@ struct APIContext: RequestContext {
 extension HTTPField.Name {
   static let requestID = named("x-request-id")
   static let retryAfterMilliseconds = named("retry-after-ms")
+  /// There where the text is not the target's own.
+  static let slipstreamMode = named("x-slipstream-mode")
 
-  private static func named(_ name: String) -> HTTPField.Name {
+  static func named(_ name: String) -> HTTPField.Name {
     guard let name = HTTPField.Name(name) else { preconditionFailure("bad header name \(name)") }
     return name
   }

@@ -6,6 +6,9 @@ package protocol TextCodec: Sendable {
   /// tokens spelled out in `text` stay text.
   func encode(_ text: String) -> [TokenID]
 
+  /// Tokens of text that goes on from another one: without a beginning of its own.
+  func encode(continuation text: String) -> [TokenID]
+
   /// Tokens of a conversation that ends where the assistant's answer begins.
   ///
   /// - Throws: ``ChatTemplateFailure`` where the model's template cannot express the turns.

@@ -18,8 +18,18 @@ package enum Limits {
   package static let topWidthMax = 64
   /// Entries of ``Truth/topTokens``.
   package static let topTokenCountMax = 32_768
-  /// Draft nodes in one message.
+  /// Draft nodes in one message, and laws that they were drawn from.
   package static let nodeCountMax = 256
+  /// Tokens that a draft model is told to read at a time.
+  package static let ingestTokenCountMax = 4096
+  /// Tokens that a drafter writes in a row.
+  package static let burstCountMax = 256
+  package static let entropyWindowMax = 1024
+  /// Logits of one row, which has to fit in a frame with its message.
+  package static let rowCountMax = 258_048
+  /// Tokens of a law.
+  package static let lawEntryCountMax = 64
+  package static let predictionCountMax = 16_384
 
   package static let slotCountMax = 4096
   package static let draftMethodCountMax = 16

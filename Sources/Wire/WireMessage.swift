@@ -19,6 +19,8 @@ package enum WireMessage: Sendable, Equatable {
   case attachReply(AttachReply)
   case nodes(Nodes)
   case truth(Truth)
+  case collaborateIngest(CollaborateIngest)
+  case collaborateAnswer(CollaborateAnswer)
 }
 
 extension WireMessage {
@@ -41,6 +43,8 @@ extension WireMessage {
     case .attachReply: "AttachReply"
     case .nodes: "Nodes"
     case .truth: "Truth"
+    case .collaborateIngest: "CollaborateIngest"
+    case .collaborateAnswer: "CollaborateAnswer"
     }
   }
 
@@ -63,6 +67,8 @@ extension WireMessage {
     case .attachReply: 52
     case .nodes: 53
     case .truth: 54
+    case .collaborateIngest: 64
+    case .collaborateAnswer: 65
     }
   }
 
@@ -72,7 +78,8 @@ extension WireMessage {
     case .register, .registered, .heartbeat, .goodbye: .forbidden
     case .reject: nil
     case .openSession, .sessionTokens, .sessionFailed, .cancelSession, .assignDraft, .draftAssigned,
-      .endDraft, .attachDraft, .attachReply, .nodes, .truth:
+      .endDraft, .attachDraft, .attachReply, .nodes, .truth, .collaborateIngest,
+      .collaborateAnswer:
       .needed
     }
   }

@@ -7,8 +7,8 @@ import Testing
     for name in DraftMethods.names where name != "none" && name != "auto" {
       let methods = try DraftMethods(parsing: name, hasDraftModel: true)
       #expect(methods.list == [name])
-      #expect(methods.usesModel == (name == "draft"))
-      #expect(methods.sources.isEmpty == (name == "draft"))
+      #expect(methods.usesModel == ["draft", "draft-chain"].contains(name))
+      #expect(methods.sources.isEmpty == ["draft", "draft-chain", "skip"].contains(name))
     }
     #expect(try DraftMethods(parsing: "none", hasDraftModel: true).list == ["none"])
   }
@@ -32,7 +32,7 @@ import Testing
     #expect(throws: DraftMethodError.noneWithOthers("none,copy")) {
       try DraftMethods(parsing: "none,copy", hasDraftModel: false)
     }
-    #expect(throws: DraftMethodError.noDraftModel) {
+    #expect(throws: DraftMethodError.noDraftModel("draft")) {
       try DraftMethods(parsing: "draft", hasDraftModel: false)
     }
     #expect(throws: DraftMethodError.unknown("", supported: DraftMethods.names)) {

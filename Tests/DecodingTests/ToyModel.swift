@@ -9,8 +9,17 @@ struct ToyModel {
   /// Largest logits; the smaller, the more even the distribution.
   var sharpness: Float = 4
   var seed: UInt64 = 0
+  /// Mixes the logits of another model in.
+  var blend: (seed: UInt64, share: Float)?
 
   func row(_ context: ArraySlice<TokenID>) -> [Float] {
+    guard let (other, share) = blend else { return row(context, seed: seed) }
+    return zip(row(context, seed: seed), row(context, seed: other)).map {
+      $0 * (1 - share) + $1 * share
+    }
+  }
+
+  private func row(_ context: ArraySlice<TokenID>, seed: UInt64) -> [Float] {
     var state = seed
     for token in context.suffix(memory) {
       var random = SmallRandom(state ^ UInt64(token.rawValue + 1))

@@ -6,9 +6,9 @@ import Testing
 /// are those of its text alone, bit by bit.
 @Suite struct PagedAttentionTests {
   static let types: [CacheTypes] = [
-    CacheTypes(keys: .f32, values: .f32), CacheTypes(),
+    CacheTypes(keys: .f32, values: .f32), CacheTypes(), CacheTypes(keys: .f16, values: .f16),
     CacheTypes(keys: .q8_0, values: .q8_0), CacheTypes(keys: .q8_0, values: .f16),
-    CacheTypes(keys: .f32, values: .q8_0),
+    CacheTypes(keys: .f32, values: .q8_0), CacheTypes(keys: .f16, values: .i16),
   ]
 
   @Test(arguments: types)
@@ -149,7 +149,7 @@ import Testing
     }
     let exact = try logits(.f32)
     let scale = exact.map(abs).max() ?? 0
-    for (type, bound) in [(CacheType.f16, Float(0.001)), (.q8_0, 0.04)] {
+    for (type, bound) in [(CacheType.f16, Float(0.001)), (.i16, 0.001), (.q8_0, 0.04)] {
       let difference = zip(try logits(type), exact).map { abs($0 - $1) }.max() ?? .infinity
       #expect(difference > 0 && difference < bound * scale, "\(type): \(difference) of \(scale)")
     }

@@ -65,7 +65,7 @@ private func largestIndex(_ row: [Float]) -> Int {
 @Suite struct ReferenceLogitsTests {
   /// Single-precision sums of the float backend stay within 2e-3 of float64 sums; rounding keys and
   /// values adds what their type says. Only int8 changes which token is the likeliest, here and there.
-  @Test(arguments: [(CacheType.f32, Float(2e-3)), (.f16, 0.03), (.q8_0, 1)])
+  @Test(arguments: [(CacheType.f32, Float(2e-3)), (.f16, 0.03), (.i16, 0.03), (.q8_0, 1)])
   func floatBackendMatchesFloat64(type: CacheType, bound: Float) throws {
     let file = try GGUFFile(path: TestFiles.modelPath())
     let engine = try InferenceEngine(

@@ -19,6 +19,11 @@ struct ErrorTests {
     (.unknownToken(7, vocabularyCount: 5), 400, "invalid_request_error", "invalid_request", nil),
     (.workerLost("w"), 503, "unavailable_error", "worker_lost", "5"),
     (.workerFailed("w"), 500, "server_error", "worker_failed", nil),
+    (.refused("no"), 400, "invalid_request_error", "invalid_request", nil),
+    (
+      .predictionTooLong(tokenCount: 9, limit: 8), 400, "invalid_request_error", "invalid_request",
+      nil
+    ),
   ])
   func refusalsOfTheClusterHaveStatusAndCode(
     _ error: ServiceError, _ status: Int, _ type: String, _ code: String, _ retryAfter: String?

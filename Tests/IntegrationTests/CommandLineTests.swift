@@ -202,6 +202,25 @@ extension IntegrationTests {
       #expect(String(decoding: forced.output, as: UTF8.self).contains("bits per weight"))
     }
 
+    /// The command itself compares the tokens of both.
+    @Test func benchLoadTakesTurnsWithDraftsAndWithout() async throws {
+      let result = try await Daemon.output([
+        "bench", "load", "-m", try TestFiles.modelPath(), "--random-prompts", "3", "-n", "6",
+        "--temp", "1.5", "-s", "3", "--sessions", "2", "-r", "2", "-o", "json",
+      ])
+      try #require(result.status == 0, "\(result.errors)")
+      let report = try json(result.output)
+      let rows = try #require(report["results"] as? [[String: Any]])
+      #expect(rows.map { $0["method"] as? String } == ["none", "auto", "none", "auto"])
+      #expect(Set(rows.compactMap { $0["tokens"] as? Int }).count == 1)
+      #expect(rows.allSatisfy { ($0["processor_seconds"] as? Double ?? 0) > 0 })
+      let plain = try #require(rows.first)
+      #expect(plain["tokens_per_step"] as? Double == 1 && plain["draft_tokens"] as? Int == 0)
+      let summary = try #require((report["summaries"] as? [[String: Any]])?.first)
+      let ratios = try ["least", "median", "most"].map { try #require(summary[$0] as? Double) }
+      #expect(ratios == ratios.sorted() && ratios[0] > 0 && summary["sessions"] as? Int == 2)
+    }
+
     @Test(arguments: [
       (["run", "-m", "/no/such/file.gguf", "-p", "x"], "/no/such/file.gguf"),
       (["run", "-m", "MODEL", "-p", "x", "--spec-type", "magic"], "magic"),
@@ -216,6 +235,11 @@ extension IntegrationTests {
       (["logits", "-m", "MODEL", "--tokens", "1", "--backend", "cuda"], "openblas"),
       (["bench", "engine", "-m", "MODEL", "-p", "0"], "0"),
       (["bench", "decode", "-m", "MODEL", "--prompts", "x", "--sessions", "2"], "--explain"),
+      (["bench", "decode", "-m", "MODEL"], "--random-prompts"),
+      (["bench", "load", "-m", "MODEL", "--prompts", "x", "--random-prompts", "1"], "either"),
+      (["bench", "load", "-m", "MODEL", "--random-prompts", "0"], "100000"),
+      (["bench", "load", "-m", "MODEL", "--random-prompts", "1", "--sessions", "0"], "clients"),
+      (["bench", "load", "-m", "MODEL", "--random-prompts", "1", "--methods", "x"], "recycle"),
       (["quantize", "MODEL", "/tmp/unwritten.gguf", "q9"], "Q4_K_M"),
       (["quantize", "MODEL", "MODEL", "q8_0", "--force"], "input file"),
       (["quantize", "/no/such/file.gguf", "/tmp/unwritten.gguf", "q8_0"], "/no/such/file.gguf"),

@@ -38,6 +38,7 @@ enum Samples {
     register.draftDuration = Limits.durationMax
     register.relativeVerifyCosts = (0..<Limits.verifyCostCountMax).map { 1 + Float($0) / 8 }
     register.verifyDuration = .nanoseconds(1)
+    register.verifyRules = Set(VerifyRule.allCases)
     return register
   }
 
@@ -53,6 +54,8 @@ enum Samples {
       LogitBias(token: TokenID(.max), bias: .leastNonzeroMagnitude),
     ]
     sampling.seed = .max
+    sampling.mirostatTau = 32
+    sampling.mirostatEta = 0.25
     return sampling
   }
 
@@ -65,7 +68,66 @@ enum Samples {
     open.draftOrigins = [.trigram, .remote]
     open.tenant = TenantID(bytes: (1...16).map { $0 })
     open.pipeline = .vanilla
+    open.mirostatLimit = -0.5
+    open.rule = VerifyRuleParameters(.deferred)
+    open.rule.typicalProbability = 0
+    open.rule.typicalEntropy = 1 - 0x1p-53
+    open.rule.relaxedCandidates = Limits.vocabularyCountMax
+    open.rule.relaxedMargin = 1
+    open.rule.deferredEntropy = .greatestFiniteMagnitude
+    open.rule.deferredWindow = Limits.nodeCountMax
+    open.prediction = tokens(3, 90)
     return open
+  }
+
+  /// No number at its default.
+  static var collaboration: CollaborationParameters {
+    var parameters = CollaborationParameters(method: .oracle)
+    parameters.entropyThreshold = .infinity
+    parameters.entropyHysteresis = 32
+    parameters.entropyWindow = Limits.entropyWindowMax
+    parameters.draftStay = Int(Int32.max)
+    parameters.targetStay = 1
+    parameters.leadingTokens = 0
+    parameters.leadProbability = 0.25
+    parameters.ledSentences = Int(Int32.max)
+    parameters.plausibility = 0
+    parameters.contrast = 10
+    parameters.tuningStrength = -10
+    parameters.intervention = .gap
+    parameters.interventionThreshold = 0.125
+    return parameters
+  }
+
+  static var report: CollaborationReport {
+    var report = CollaborationReport(method: .contrastive)
+    report.draftCount = Int(UInt32.max)
+    report.targetCount = 1
+    report.combinedCount = 2
+    report.switchCount = 3
+    report.spentCost = .greatestFiniteMagnitude
+    report.plainCost = 0.1
+    report.isDegraded = true
+    return report
+  }
+
+  static var ingest: CollaborateIngest {
+    var turn = CollaborateTurn(burstMax: Limits.burstCountMax)
+    turn.entropies = [0, 0.1, .greatestFiniteMagnitude]
+    turn.stay = Limits.contextLengthMax
+    return CollaborateIngest(
+      firstPosition: Limits.contextLengthMax - 3, tokens: tokens(3), want: .choice(turn))
+  }
+
+  static var answer: CollaborateAnswer {
+    var answer = CollaborateAnswer(range: 7..<9)
+    answer.summaries = [
+      .init(entropy: 0.3, maxProbability: 1, gap: 0.5),
+      .init(entropy: 22, maxProbability: .leastNonzeroMagnitude, gap: 0),
+    ]
+    answer.tokens = tokens(1)
+    answer.row = [-.infinity, .greatestFiniteMagnitude, -0.0]
+    return answer
   }
 
   static var statistics: SessionStatistics {
@@ -84,6 +146,7 @@ enum Samples {
     statistics.draftBytes.outbound = 1
     statistics.expectedTokenCount = 1.5
     statistics.roundTrip = .nanoseconds(20_000_001)
+    statistics.collaboration = report
     return statistics
   }
 
@@ -98,6 +161,22 @@ enum Samples {
           id: NodeID(rawValue: .max), parent: NodeID(rawValue: 1), token: TokenID(.max),
           score: -255.0 / 16),
       ])
+  }
+
+  /// A tree of draws.
+  static var drawn: Nodes {
+    var nodes = Nodes(
+      anchor: 0,
+      nodes: [
+        DraftNode(id: NodeID(rawValue: 9), parent: .none, token: 4, score: 0),
+        DraftNode(id: NodeID(rawValue: 10), parent: .none, token: 4, score: -1),
+        DraftNode(id: NodeID(rawValue: 11), parent: NodeID(rawValue: 9), token: 7, score: -2),
+      ])
+    nodes.laws = [
+      PlaceLaw(parent: .none, tokens: [0, 4, TokenID(.max)], weights: [1, .max, 300]),
+      PlaceLaw(parent: NodeID(rawValue: 9), tokens: [7], weights: [.max]),
+    ]
+    return nodes
   }
 
   static var truth: Truth {
@@ -162,11 +241,21 @@ enum Samples {
     idleHeartbeat.totals = .verifier(VerifierTotals())
     var draftless = OpenSession(prompt: [0], sampling: SamplingParameters())
     draftless.draftOrigins = []
+    draftless.rule.rule = .kSequential
     var attach = AttachAcceptance(sampling: sampling, promptLength: 1, truthLength: 0)
     attach.tenant = .unnamed
     attach.pipeline = .lockstep
     attach.relativeVerifyCosts = [1, 1.5]
     attach.verifyDuration = .milliseconds(6)
+    attach.collaboration = collaboration
+    var collaborative = draftless
+    collaborative.collaboration = CollaborationParameters(method: .entropy)
+    var mirostat = SessionTokens(firstIndex: 4, tokens: [9])
+    mirostat.mirostatLimit = 10.25
+    var chosen = CollaborateAnswer(range: 0..<1)
+    chosen.summaries = [.init(entropy: 1, maxProbability: 0.5, gap: 0.25)]
+    chosen.tokens = [3]
+    attach.rule = .traversal
     let ending = SessionEnding(finishReason: .cancelled, statistics: statistics)
     return [
       .register(register), .register(fullRegister),
@@ -198,8 +287,14 @@ enum Samples {
       .attachDraft(
         AttachDraft(drafterName: "d", drafterEpoch: epoch, truthLength: 0, truthHash: 0)),
       .attachReply(.accepted(attach)), .attachReply(.refused(refusal)),
-      .nodes(nodes), .nodes(Nodes(anchor: 3, nodes: [])), .truth(truth),
+      .nodes(nodes), .nodes(Nodes(anchor: 3, nodes: [])), .nodes(drawn), .truth(truth),
       .truth(Truth(from: 0, tokens: tokens(4))),
+      .openSession(collaborative), .sessionTokens(mirostat), .collaborateIngest(ingest),
+      .collaborateIngest(CollaborateIngest(firstPosition: 0, tokens: [1], want: .nothing)),
+      .collaborateIngest(CollaborateIngest(firstPosition: 5, tokens: [1], want: .summary)),
+      .collaborateIngest(CollaborateIngest(firstPosition: 5, tokens: [1], want: .row)),
+      .collaborateAnswer(answer), .collaborateAnswer(chosen),
+      .collaborateAnswer(CollaborateAnswer(range: 3..<4)),
     ]
   }
 
@@ -207,6 +302,9 @@ enum Samples {
   static var largest: [WireMessage] {
     var open = OpenSession(prompt: tokens(Limits.contextLengthMax - 1), sampling: sampling)
     open.decided = tokens(1)
+    open.mirostatLimit = .greatestFiniteMagnitude
+    open.rule = openSession.rule
+    open.prediction = tokens(Limits.predictionCountMax)
     open.sampling.logitBias = (0..<UInt32(Limits.logitBiasCountMax)).map {
       LogitBias(token: TokenID(UInt32.max - 5000 + $0), bias: 1)
     }
@@ -226,8 +324,26 @@ enum Samples {
         id: NodeID(rawValue: UInt32(index) << 24 | 1), parent: .none, token: TokenID(.max),
         score: -Float(index % 256) / 16)
     }
+    var turn = CollaborateTurn(burstMax: Limits.burstCountMax)
+    turn.entropies = [Double](repeating: 1.1, count: Limits.entropyWindowMax)
+    let ingest = CollaborateIngest(
+      firstPosition: 0, tokens: tokens(Limits.ingestTokenCountMax), want: .choice(turn))
+    var answer = CollaborateAnswer(
+      range: Limits.contextLengthMax - Limits.ingestTokenCountMax..<Limits.contextLengthMax)
+    answer.summaries = [CollaborateAnswer.Summary](
+      repeating: .init(entropy: 0.1, maxProbability: 0.1, gap: 0.1),
+      count: Limits.burstCountMax + 1)
+    answer.tokens = tokens(Limits.burstCountMax)
+    answer.row = [Float](repeating: -1.5, count: Limits.rowCountMax)
+    var drawn = Nodes(anchor: 0, nodes: nodes.filter { $0.id.rawValue > 1 })
+    drawn.laws = drawn.nodes.map { node in
+      PlaceLaw(
+        parent: node.id, tokens: tokens(Limits.lawEntryCountMax).reversed(),
+        weights: [UInt16](repeating: .max, count: Limits.lawEntryCountMax))
+    }
     return [
-      .openSession(open), .truth(truth), .truth(rows), .sessionFailed(refusal),
+      .collaborateIngest(ingest), .collaborateAnswer(answer),
+      .nodes(drawn), .openSession(open), .truth(truth), .truth(rows), .sessionFailed(refusal),
       .sessionTokens(SessionTokens(firstIndex: 0, tokens: tokens(Limits.contextLengthMax))),
       .nodes(Nodes(anchor: 0, nodes: nodes.filter { $0.id.rawValue > 1 })),
     ]

@@ -14,6 +14,8 @@ package struct RemoteBenchmark {
     package let run: RemotePair.Run
     /// What two processes did at once beside one, when this was measured: 1 to 2.
     package let scaling: Double
+    /// See ``speedupSpread(_:plain:)``.
+    package let spread: Double
     package var speedup: Double { tokensPerSecond / plainTokensPerSecond }
     package var tokensPerStep: Double { Double(tokenCount) / Double(max(1, run.stepCount)) }
     package var bytesPerToken: Double { Double(run.linkBytes) / Double(max(1, tokenCount)) }
@@ -64,7 +66,8 @@ package struct RemoteBenchmark {
         let row = Row(
           prompt: prompt.id, category: prompt.category, pipeline: pipeline,
           tokenCount: runs[index].tokens.count, tokensPerSecond: median(rates[index]),
-          plainTokensPerSecond: median(plainRates), run: runs[index], scaling: scaling)
+          plainTokensPerSecond: median(plainRates), run: runs[index], scaling: scaling,
+          spread: speedupSpread(rates[index], plain: plainRates))
         rows.append(row)
         progress(row)
       }

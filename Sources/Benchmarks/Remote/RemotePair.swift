@@ -1,3 +1,4 @@
+package import Cluster
 package import Foundation
 package import InferenceTypes
 import Transport
@@ -16,7 +17,11 @@ package final class RemotePair {
     package var contextLength: Int?
     /// Added between the two; zero leaves them on the loopback of this host.
     package var roundTrip = Duration.zero
+    /// Methods by which the verifier drafts beside the drafter, as its --spec-type; "none" for none.
+    package var localMethods = "none"
     package var logLevel = "warning"
+    /// What the drafter's model writes.
+    package var shape = DraftShape.tree
 
     package init(executable: URL, target: String, draft: String, processors: [Int]) {
       precondition(processors.count == 2, "\(processors.count) processors for two workers")
@@ -37,9 +42,7 @@ package final class RemotePair {
     package var expectedTokenCount = 0.0
     package var draftCount = 0
     package var acceptedCount = 0
-    /// Drafts that were verified and right, by distance from the truth.
-    package var drafted: [Int] = []
-    package var accepted: [Int] = []
+    package var acceptance = AcceptanceCounts()
     /// Bytes of messages between the two, in both directions.
     package var linkBytes = 0
     /// As the drafter measured it; zero where nothing was drafted.
@@ -76,13 +79,17 @@ package final class RemotePair {
     self.transport = transport
     let common =
       ["--router", endpoint, "--draft-store", "none", "--threads", "1", "--lifeline"]
+      // Every generation is a tenant of its own, so that none learns from those before it.
+      + ["--store-isolation", "tenant", "--store-tenants", "1"]
       + ["--log-level", configuration.logLevel]
       + (configuration.contextLength.map { ["--ctx-size", "\($0)"] } ?? [])
     let address = hosts == nil ? "127.0.0.1" : DistantHosts.addresses[0]
     let arguments = [
-      ["verifier", "-m", configuration.target, "--spec-type", "none", "--name", "bench-verifier"]
+      ["verifier", "-m", configuration.target, "--spec-type", configuration.localMethods]
+        + ["--name", "bench-verifier"]
         + ["--bind", "tcp://\(address):*", "--insecure-plaintext"],
-      ["drafter", "-m", configuration.draft, "--spec-type", "draft", "--name", "bench-drafter"],
+      ["drafter", "-m", configuration.draft, "--name", "bench-drafter"]
+        + ["--spec-type", configuration.shape == .tree ? "draft" : "draft-chain"],
     ]
     workers = zip(arguments, configuration.processors).map { arguments, processor in
       WorkerProcess(
@@ -121,8 +128,10 @@ package final class RemotePair {
     var open = OpenSession(prompt: prompt, sampling: sampling)
     open.tokenLimit = tokenLimit
     open.endTokens = stopTokens
-    open.draftOrigins = pipeline == nil ? [] : [.remote]
+    open.draftOrigins = pipeline == nil ? [] : Set(DraftOrigin.allCases)
     open.pipeline = pipeline
+    open.tenant = TenantID(
+      bytes: (0..<TenantID.byteCount).map { UInt8(id.rawValue >> ($0 % 8 * 8) & 255) })
     try send(.openSession(open), in: id, to: verifier.peer)
     if pipeline != nil {
       let (target, draft) = (verifier.registration, drafter.registration)
@@ -206,9 +215,7 @@ extension RemotePair.Run {
     expectedTokenCount = Double(statistics.expectedTokenCount)
     draftCount = statistics.drafted.total
     acceptedCount = statistics.accepted.total
-    // Those of the remote drafter come first.
-    drafted = Array(statistics.draftedAt.prefix(SessionStatistics.placeCount))
-    accepted = Array(statistics.acceptedAt.prefix(SessionStatistics.placeCount))
+    acceptance = AcceptanceCounts(drafted: statistics.draftedAt, accepted: statistics.acceptedAt)
     linkBytes = statistics.draftBytes.inbound + statistics.draftBytes.outbound
     roundTrip = statistics.roundTrip
   }

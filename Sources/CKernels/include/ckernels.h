@@ -68,9 +68,10 @@ typedef enum ck_cache_type {
   ck_cache_f32 = 0,
   ck_cache_f16 = 1,
   ck_cache_q8_0 = 2,  ///< int8 with one half-precision scale for each 32 elements of a head.
+  ck_cache_i16 = 3,   ///< int16, multiples of one step for each position and head.
 } ck_cache_type;
 
-enum { ck_cache_type_count = 3, ck_head_length_max = 256 };
+enum { ck_cache_type_count = 4, ck_head_length_max = 256 };
 
 /// One query head of one node, and the logical positions it sees: first ..< end.
 typedef struct ck_attention_query {
@@ -89,6 +90,7 @@ typedef struct ck_attention {
   float *out;
   const ck_attention_query *queries;
   float *scores;
+  float *inverses;  ///< One for each query; attention_weights writes them.
   size_t score_stride;
   size_t origin;
   size_t head_length;  ///< 1 ... ck_head_length_max.
@@ -105,6 +107,8 @@ typedef struct ck_attention {
 /// [head_length / 32, rounded up][16].
 /// Values of a block: [16][head_length rounded up to 16]; q8_0: the quants, then the scales as
 /// halves [head_length / 32, rounded up][16].
+/// i16: keys [head_length / 2, rounded up][16][2], values [8][head_length rounded up to 16][2], two
+/// positions side by side; the steps of both follow as floats, [16].
 typedef struct ck_cache_blocks {
   const uint8_t *keys;
   const uint8_t *values;
@@ -167,7 +171,9 @@ typedef struct ck_kernels {
 
   /// Writes one key or value, x[head_length], at `position` (0 ... 15) of a block. Halves are
   /// rounded to nearest even. In q8_0 a group of 32 that holds a NaN, an infinity or a magnitude
-  /// above 8 million is NaN when it is read.
+  /// above 8 million is NaN when it is read. In i16 the largest element of a position becomes 4095
+  /// steps of a key, 8191 of a value; a position that holds a NaN or an infinity is NaN when it is
+  /// read, one below 1e-30 is zero.
   void (*store_key)(uint8_t *block, ck_cache_type type, size_t position, const float *x,
                     size_t head_length);
   void (*store_value)(uint8_t *block, ck_cache_type type, size_t position, const float *x,
@@ -175,17 +181,21 @@ typedef struct ck_kernels {
 
   /// Scores of queries query_begin ..< query_end for every position of the blocks: products summed
   /// over the elements in order, times scale, capped. Positions that a query does not see get
-  /// scores too; nobody may read them.
+  /// scores too; nobody may read them. Keys in i16 are multiplied with the query rounded to steps,
+  /// 8191 the largest, and the exact sums of 64 elements added up in order.
   void (*attention_scores)(const ck_attention *job, size_t query_begin, size_t query_end,
                            const ck_cache_blocks *blocks);
 
-  /// Turns the scores of each query's visible positions into weights that sum to one. What stands
-  /// beside them in their blocks of 16 is overwritten.
+  /// Turns the scores of each query's visible positions into weights that sum to one; with values
+  /// in i16, that sum to 1 / inverses[query]. What stands beside them in their blocks of 16 is
+  /// overwritten.
   void (*attention_weights)(const ck_attention *job, size_t query_begin, size_t query_end);
 
   /// Adds weight times value to elements part_begin * 16 ..< part_end * 16 of `out` for every
   /// visible position of the blocks, in order; the call that holds a query's first position starts
-  /// from zero. part_end is at most head_length / 16 rounded up.
+  /// from zero. part_end is at most head_length / 16 rounded up. With values in i16 weights times
+  /// the values' steps are rounded to multiples of one step in each block of 16 positions, the
+  /// largest to 16383 of them; exact sums of blocks are added up in order.
   void (*attention_values)(const ck_attention *job, size_t query_begin, size_t query_end,
                            const ck_cache_blocks *blocks, size_t part_begin, size_t part_end);
 
@@ -223,6 +233,11 @@ const ck_kernels *_Nullable ck_kernels_at(size_t index);
 /// Weights of one block of the model file: 1, 32 or 256.
 size_t ck_block_weights(ck_format format);
 
+/// Number of the layout that ck_repack_panel writes, the same for all instruction sets. Panels are
+/// kept in files: whoever changes a byte of any format's panels, or a number of ck_format, takes the
+/// next number.
+enum { ck_panel_layout_version = 1 };
+
 /// Bytes of one repacked panel (16 rows); 0 when cols is not a multiple of the block length.
 size_t ck_panel_bytes(ck_format format, size_t cols);
 
@@ -232,6 +247,10 @@ size_t ck_row_bytes(ck_format format, size_t cols);
 /// Rewrites `row_count` (at most 16) consecutive file rows as one panel; missing rows become zero.
 void ck_repack_panel(ck_format format, uint8_t *panel, const uint8_t *rows, size_t row_count,
                      size_t cols);
+
+/// A number that changes with the bytes, for finding damage, not forgery: every change within one
+/// group of 8 bytes changes it. `count` is a multiple of 64. About as fast as memory is read.
+uint64_t ck_checksum(const uint8_t *bytes, size_t count);
 
 /// out[cols] = one file row as floats.
 void ck_dequantize_row(ck_format format, float *out, const uint8_t *row, size_t cols);

@@ -8,11 +8,12 @@ import Wire
 struct DraftPacing {
   /// Draft tokens of a round at most.
   private static let roundMax = 16
-  /// Guesses for each place at most; the pipelines with rounds send chains.
+  /// Guesses for each place of a chain at most; those of pipelines with rounds have no leaves.
   private static let widthMax = 4
   /// Assumed of a link that was not measured yet.
   private static let assumedRoundTrip = Duration.milliseconds(1)
 
+  private var draftCosts = VerifyCosts.assumed
   private var pacer = DraftPacer(pipeline: .streamed, draftLength: 1)
   private var throttle = DraftThrottle()
   private var costs = VerifyCosts.assumed
@@ -34,6 +35,15 @@ struct DraftPacing {
       costs = VerifyCosts(relative: acceptance.relativeVerifyCosts)
     }
     if acceptance.verifyDuration > .zero { step = acceptance.verifyDuration }
+  }
+
+  /// How a draft model is to begin; `draftCosts` are those of its passes.
+  mutating func plan(_ shape: DraftShape, draftCosts: VerifyCosts) -> DraftPlan {
+    self.draftCosts = draftCosts
+    var plan = DraftPlan(shape: shape)
+    plan.window = 1
+    plan.runsAhead = pacer.pipeline != .vanilla
+    return plan
   }
 
   /// Whether the draft model may compute now.
@@ -61,34 +71,36 @@ struct DraftPacing {
     conditions = DraftConditions(
       roundTrip: roundTrip ?? Self.assumedRoundTrip, step: step ?? draftDuration * 2, costs: costs,
       draft: draftDuration, acceptance: acceptance.rate)
+    drafter.setCosts(conditions.draftCosts(draftCosts))
     guard pacer.pipeline != .streamed else {
-      drafter.window = throttle.window(
-        conditions, sampleCount: acceptance.sampleCount, truthCount: drafter.truth.count)
-      drafter.width = acceptance.width(
-        nodeCost: Double(costs.cost(2)) - 1, limit: Self.widthMax)
+      drafter.setWindow(
+        throttle.window(
+          conditions, sampleCount: acceptance.sampleCount, truthCount: drafter.truthCount))
+      drafter.setChainWidth(
+        acceptance.width(nodeCost: Double(costs.cost(2)) - 1, limit: Self.widthMax))
       return nil
     }
-    let length = conditions.roundLength(pacer.pipeline, limit: Self.roundMax)
+    // Where the target waits, a tree says itself when it is large enough.
+    let length =
+      pacer.pipeline == .vanilla && drafter.isTree
+      ? DraftPlan.treeDepth : conditions.roundLength(pacer.pipeline, limit: Self.roundMax)
     if length != pacer.draftLength {
       pacer = DraftPacer(pipeline: pacer.pipeline, draftLength: length)
     }
-    drafter.window = pacer.window ?? length
-    drafter.width = 1
-    return pacer.begin(truthCount: drafter.truth.count)
+    drafter.setWindow(pacer.window ?? length)
+    drafter.setChainWidth(1)
+    return pacer.begin(truthCount: drafter.truthCount)
   }
 
   /// - Returns: what to send now.
-  mutating func add(_ update: DraftUpdate, growth: Int) -> DraftUpdate? {
-    pacer.add(update, growth: growth)
+  mutating func add(_ progress: LocalDrafter.Progress) -> DraftUpdate? {
+    passCount += 1
+    if progress.isAborted { abortedCount += 1 }
+    return pacer.add(progress.update, growth: progress.growth)
   }
 
   /// There is nothing to draft: ends a round that is open.
   mutating func close() -> DraftUpdate? { pacer.close() }
-
-  mutating func count(_ progress: LocalDrafter.Progress) {
-    passCount += 1
-    if progress.isAborted { abortedCount += 1 }
-  }
 
   /// Tells what was measured, once a session has ended.
   func log(_ logger: Logger, id: SessionID) {
@@ -101,27 +113,5 @@ struct DraftPacing {
         "step": "\(conditions.step)", "draft": "\(conditions.draft)",
         "acceptance": "\(conditions.acceptance)",
       ])
-  }
-}
-
-extension DrafterMail {
-  /// Whether this leaves a running pass without use.
-  func voids(
-    _ forward: DrafterSession.Forward, of session: DrafterSession, id: SessionID, endpoint: String
-  ) -> Bool {
-    switch self {
-    case .truth(id, let truth):
-      truth.isFinished
-        || session.isVoid(
-          forward,
-          after: TruthUpdate(
-            fromPosition: truth.from, tokens: truth.tokens, nodeIDs: truth.nodeIDs))
-    case .endDraft(let ended): ended == id
-    case .assign(let assigned, _): assigned == id
-    case .attachReply(let attached, _): attached == id
-    case .unlinked(let lost): lost == endpoint
-    case .reset, .stop: true
-    case .truth, .linked, .roundTrip: false
-    }
   }
 }

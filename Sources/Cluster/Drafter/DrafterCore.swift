@@ -4,23 +4,8 @@ import InferenceTypes
 import Logging
 import Wire
 
-/// What reaches the thread that drafts.
-enum DrafterMail: Sendable {
-  case assign(SessionID, AssignDraft)
-  case endDraft(SessionID)
-  /// The connection to a verifier stands, and it has taken the registration.
-  case linked(endpoint: String)
-  case unlinked(endpoint: String)
-  case attachReply(SessionID, AttachReply)
-  case truth(SessionID, Truth)
-  /// A probe of the link to a verifier came back.
-  case roundTrip(endpoint: String, Duration)
-  case reset
-  case stop
-}
-
-/// The sessions of one drafter, on the thread that drafts. A model drafts chains, training-free
-/// sources draft trees; either way nodes leave as soon as they exist.
+/// The sessions of one drafter, on the thread that drafts. A model drafts trees or chains,
+/// training-free sources draft trees; either way nodes leave as soon as they exist.
 final class DrafterCore {
   /// What the shell does for the core.
   struct Outlets: Sendable {
@@ -30,12 +15,14 @@ final class DrafterCore {
     var sendToRouter: @Sendable (Envelope) -> Void
   }
 
-  private enum Drafting {
+  enum Drafting {
     case model(LocalDrafter)
     case sources(DrafterSession)
+    case collaboration(CollaborationAnswerer)
+    case draws(DrawDrafting)
   }
 
-  private struct Entry {
+  struct Entry {
     var id: SessionID
     var endpoint: String
     var acceptance: AttachAcceptance?
@@ -53,30 +40,33 @@ final class DrafterCore {
   private static let retryDelay = Duration.milliseconds(20)
   /// Nodes below the truth that training-free sources send.
   private static let sourceNodeMax = 24
-  private let engine: InferenceEngine?
+  let engine: InferenceEngine?
+  /// Passes of the draft model by their size.
+  private let draftCosts: VerifyCosts
   private let methods: DraftMethods
   private let identity: WorkerIdentity
-  private let stopTokens: [TokenID]
+  let stopTokens: [TokenID]
   private let slotCount: Int
   private let mailbox: Mailbox<DrafterMail>
   private let activeCount: ActiveCount
-  private let outlets: Outlets
-  private let logger: Logger
+  let outlets: Outlets
+  let logger: Logger
   private let clock = ContinuousClock()
   private var sources: KeptSources
-  private var entries: [Entry] = []
+  var entries: [Entry] = []
   private var turn = 0
+  /// Of one token.
   private var draftDuration = Duration.milliseconds(5)
   private var roundTrips: [String: RoundTripEstimate] = [:]
-  private var totals = DrafterTotals()
-  private let told: TotalsBox
+  private var meter: DrafterMeter
 
   init(
-    engine: InferenceEngine?, sources: KeptSources, configuration: DrafterWorker.Configuration,
-    mailbox: Mailbox<DrafterMail>, activeCount: ActiveCount, totals: TotalsBox,
-    outlets: Outlets, logger: Logger
+    engine: InferenceEngine?, draftCosts: VerifyCosts, sources: KeptSources,
+    configuration: DrafterWorker.Configuration, mailbox: Mailbox<DrafterMail>,
+    activeCount: ActiveCount, totals: TotalsBox, outlets: Outlets, logger: Logger
   ) {
     self.engine = engine
+    self.draftCosts = draftCosts
     methods = configuration.methods
     identity = configuration.identity
     stopTokens = configuration.stopTokens
@@ -84,7 +74,7 @@ final class DrafterCore {
     self.sources = sources
     self.mailbox = mailbox
     self.activeCount = activeCount
-    told = totals
+    meter = DrafterMeter(totals)
     self.outlets = outlets
     self.logger = logger
   }
@@ -92,7 +82,10 @@ final class DrafterCore {
   /// Works until told to stop.
   func run() {
     while true {
-      tell()
+      if engine != nil {
+        let restingCount = entries.count { $0.pacing.isResting }
+        meter.tell(restingCount: restingCount, draftDuration: draftDuration)
+      }
       let mail =
         entries.contains { $0.hasWork }
         ? mailbox.take() : mailbox.take(timeout: nextRetry() ?? .seconds(60))
@@ -113,14 +106,6 @@ final class DrafterCore {
     }
   }
 
-  /// What heartbeats say of this drafter.
-  private func tell() {
-    guard engine != nil else { return }
-    totals.restingSessionCount = entries.count { $0.pacing.isResting }
-    totals.draftDuration = draftDuration
-    told.store(.drafter(totals))
-  }
-
   // MARK: messages
 
   private func handle(_ mail: DrafterMail) {
@@ -139,6 +124,7 @@ final class DrafterCore {
     case .truth(let id, let truth): receive(truth, id)
     case .roundTrip(let endpoint, let sample):
       roundTrips[endpoint, default: RoundTripEstimate()].add(sample)
+    case .ingest(let id, let ingest): receive(ingest, id)
     case .reset: while !entries.isEmpty { remove(entries.count - 1) }
     case .stop: return
     }
@@ -190,7 +176,11 @@ final class DrafterCore {
       entries[index].drafting = nil
       entries[index].pacing = DraftPacing(acceptance)
       entries[index].refusalCount = 0
-      startDrafting(index)
+      if let parameters = acceptance.collaboration {
+        startAnswering(index, parameters)
+      } else {
+        startDrafting(index)
+      }
     case .refused(let refusal):
       entries[index].refusalCount += 1
       // The router's word to the verifier may still be on its way, the session itself included: it
@@ -236,6 +226,8 @@ final class DrafterCore {
       _ = machine.receive(update)
       entries[index].drafting = .sources(machine)
       entries[index].hasWork = true
+    case .collaboration: return
+    case .draws: entries[index].hasWork = true
     case nil: startDrafting(index)
     }
   }
@@ -268,15 +260,20 @@ final class DrafterCore {
       !entries[index].truth.isEmpty, entries[index].truth.count >= acceptance.promptLength
     else { return }
     var configuration = DrafterSession.Configuration(
-      truth: entries[index].truth, sampling: acceptance.sampling,
+      truth: entries[index].truth, sampling: acceptance.rule.guessed(acceptance.sampling),
       contextLength: engine?.contextLength ?? identity.contextLength,
       vocabularyCount: identity.vocabularyCount)
     configuration.stopTokens = stopTokens
     do {
-      if let engine {
+      if let engine, acceptance.rule.drawsDrafts(acceptance.sampling) {
+        entries[index].drafting = .draws(
+          try DrawDrafting(acceptance, stopTokens: stopTokens, engine: engine))
+      } else if let engine {
         entries[index].drafting = .model(
           try LocalDrafter(
-            configuration, stopTokens: stopTokens, window: 1, engine: engine))
+            configuration, stopTokens: stopTokens,
+            plan: entries[index].pacing.plan(methods.shape, draftCosts: draftCosts), engine: engine)
+        )
       } else {
         entries[index].drafting = .sources(try DrafterSession(configuration))
       }
@@ -320,14 +317,14 @@ final class DrafterCore {
       ])
   }
 
-  private func remove(_ index: Int) {
+  func remove(_ index: Int) {
     let entry = entries.remove(at: index)
     if engine != nil { entry.pacing.log(logger, id: entry.id) }
     activeCount.store(entries.count)
     outlets.sendToVerifier(entry.endpoint, Envelope(session: entry.id, message: .endDraft))
   }
 
-  private func index(of id: SessionID) -> Int? { entries.firstIndex { $0.id == id } }
+  func index(of id: SessionID) -> Int? { entries.firstIndex { $0.id == id } }
 
   // MARK: work
 
@@ -340,12 +337,9 @@ final class DrafterCore {
           entries[index].hasWork = false
           return
         }
-        let before = drafter.chainCount
         let (id, endpoint) = (entries[index].id, entries[index].endpoint)
-        let progress = try drafter.advance { session, forward in
-          { [mailbox] in
-            mailbox.contains { $0.voids(forward, of: session, id: id, endpoint: endpoint) }
-          }
+        let progress = try drafter.advance { pass in
+          { [mailbox] in mailbox.contains { $0.voids(pass, id: id, endpoint: endpoint) } }
         }
         entries[index].drafting = .model(drafter)
         guard let progress else {
@@ -355,15 +349,12 @@ final class DrafterCore {
           }
           return
         }
-        entries[index].pacing.count(progress)
-        totals.passCount += 1
-        if progress.isAborted { totals.abortedPassCount += 1 }
+        meter.count(progress)
         if !progress.update.nodes.isEmpty {
-          draftDuration = (draftDuration * 7 + (clock.now - start)) / 8
+          let single = (clock.now - start) / Double(draftCosts.cost(progress.tokenCount))
+          draftDuration = (draftDuration * 7 + single) / 8
         }
-        if let message = entries[index].pacing.add(
-          progress.update, growth: drafter.chainCount - before)
-        {
+        if let message = entries[index].pacing.add(progress) {
           send(message, index: index, evenEmpty: true)
         }
       case .sources(var machine):
@@ -374,6 +365,16 @@ final class DrafterCore {
         entries[index].drafting = .sources(machine)
         entries[index].hasWork = false
         send(update, index: index, evenEmpty: entries[index].acceptance?.pipeline != .streamed)
+      case .collaboration(let answerer): try answer(answerer, index: index)
+      case .draws(var drawing):
+        let (id, endpoint) = (entries[index].id, entries[index].endpoint)
+        let nodes = try drawing.draft(below: entries[index].truth) {
+          mailbox.contains { $0.voidsDraws(of: id, endpoint: endpoint) }
+        }
+        entries[index].drafting = .draws(drawing)
+        entries[index].hasWork = false
+        guard let nodes else { return }
+        outlets.sendToVerifier(endpoint, Envelope(session: id, message: .nodes(nodes)))
       case nil: entries[index].hasWork = false
       }
     } catch {

@@ -41,6 +41,8 @@ package final class DrafterWorker: Sendable {
   private let activeCount = ActiveCount()
   private let totals = TotalsBox()
   private let router = Mutex<RouterLink?>(nil)
+  /// Time of a pass of the model over one token; zero without a model.
+  private let draftDuration = Mutex<Duration>(.zero)
   private let dealers = Mutex<[String: ZeroMQDealer]>([:])
   /// Of the links to verifiers.
   private let roundTrips = Mutex<[String: RoundTripEstimate]>([:])
@@ -67,9 +69,11 @@ package final class DrafterWorker: Sendable {
   /// - Throws: ``EngineError`` or `TransportError` at the start, ``WorkerError`` when the router
   ///   refuses this drafter.
   package func run(onRegistered: @escaping @Sendable () -> Void = {}) async throws {
-    let (started, startup) = AsyncThrowingStream.makeStream(of: Void.self)
+    let (started, startup) = AsyncThrowingStream.makeStream(of: Duration.self)
     let thread = try PinnedThread(name: "draft") { [self] in compute(startup: startup) }
-    for try await _ in started {}
+    var draftDuration = Duration.zero
+    for try await duration in started { draftDuration = duration }
+    self.draftDuration.withLock { [draftDuration] in $0 = draftDuration }
     let control = try ZeroMQDealer(context, connect: configuration.routerEndpoint)
     let link = RouterLink(transport: control, registration: registration(), logger: logger)
     router.withLock { $0 = link }
@@ -97,15 +101,22 @@ package final class DrafterWorker: Sendable {
   }
 
   /// The body of the thread that drafts.
-  private func compute(startup: AsyncThrowingStream<Void, any Error>.Continuation) {
+  private func compute(startup: AsyncThrowingStream<Duration, any Error>.Continuation) {
     var engine: InferenceEngine?
+    var draftCosts = VerifyCosts.assumed
     if let model {
       do {
-        engine = try InferenceEngine(
+        let drafting = try InferenceEngine(
           model: model, threadCount: configuration.threadCount,
           contextLength: min(configuration.identity.contextLength, model.shape.contextLength),
           keyValueMemoryBytes: configuration.keyValueMemoryBytes,
           cacheTypes: configuration.cacheTypes)
+        // The levels of a tree are as wide as pays.
+        if configuration.methods.shape == .tree {
+          draftCosts = try MeasuredCosts(engine: drafting, roundCount: 2).costs
+        }
+        engine = drafting
+        startup.yield(try Self.passDuration(drafting))
       } catch {
         startup.finish(throwing: error)
         return
@@ -116,8 +127,8 @@ package final class DrafterWorker: Sendable {
       logger: logger)
     startup.finish()
     DrafterCore(
-      engine: engine, sources: sources, configuration: configuration, mailbox: mailbox,
-      activeCount: activeCount, totals: totals,
+      engine: engine, draftCosts: draftCosts, sources: sources, configuration: configuration,
+      mailbox: mailbox, activeCount: activeCount, totals: totals,
       outlets: DrafterCore.Outlets(
         sendToVerifier: { [self] endpoint, envelope in send(envelope, to: endpoint) },
         connect: { [self] endpoint in requestSink.yield(endpoint) },
@@ -135,7 +146,22 @@ package final class DrafterWorker: Sendable {
       vocabularyCount: identity.vocabularyCount, contextLength: identity.contextLength,
       slotCount: configuration.slotCount)
     register.draftMethods = configuration.methods.list
+    register.draftDuration = draftDuration.withLock { $0 }
     return register
+  }
+
+  /// Median time of a few passes over one token, the first of which warms up.
+  private static func passDuration(_ engine: InferenceEngine) throws(EngineError) -> Duration {
+    let cache = try engine.makeCache()
+    let clock = ContinuousClock()
+    var times: [Duration] = []
+    for _ in 0..<6 {
+      let start = clock.now
+      try engine.forward(ForwardBatch(chain: [0], logits: .last), cache: cache)
+      cache.dropScratch()
+      times.append(clock.now - start)
+    }
+    return times.dropFirst().sorted()[2]
   }
 
   private func routeControl(_ envelope: Envelope) {
@@ -234,6 +260,7 @@ package final class DrafterWorker: Sendable {
       logger.warning("verifier refuses this drafter", metadata: ["reason": "\(refusal.message)"])
     case .attachReply(let reply): mailbox.offer(.attachReply(envelope.session, reply))
     case .truth(let truth): mailbox.offer(.truth(envelope.session, truth))
+    case .collaborateIngest(let ingest): mailbox.offer(.ingest(envelope.session, ingest))
     default:
       logger.debug("ignored", metadata: ["message.type": "\(envelope.message.name)"])
     }

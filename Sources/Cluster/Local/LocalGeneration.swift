@@ -5,6 +5,10 @@ package import InferenceTypes
 /// Which drafts a process makes.
 package struct DraftMethods: Sendable, Equatable {
   package var usesModel = false
+  /// What a draft model writes.
+  package var shape = DraftShape.tree
+  /// Whether the target drafts for itself without some of its sublayers.
+  package var usesSkipping = false
   /// Training-free sources.
   package var sources: DraftSourceSet = []
 
@@ -17,7 +21,8 @@ package struct DraftMethods: Sendable, Equatable {
   ]
 
   /// Names as in `--spec-type`.
-  package static let names = ["none", "auto", "draft"] + sourceNames.map(\.name)
+  package static let names =
+    ["none", "auto", "draft", "draft-chain", "skip"] + sourceNames.map(\.name)
 
   /// - Parameters:
   ///   - list: names separated by commas.
@@ -34,9 +39,15 @@ package struct DraftMethods: Sendable, Equatable {
         // nothing on real texts. A prediction costs nothing where there is none.
         sources.formUnion([.recycling, .prediction])
         usesModel = usesModel || hasDraftModel
-      case "draft":
-        guard hasDraftModel else { throw .noDraftModel }
+      case "draft", "draft-chain":
+        guard hasDraftModel else { throw .noDraftModel(name) }
+        let shape = name == "draft" ? DraftShape.tree : .chain
+        guard !parts.contains("draft") || !parts.contains("draft-chain") else {
+          throw .twoShapes(list)
+        }
         usesModel = true
+        self.shape = shape
+      case "skip": usesSkipping = true
       default:
         guard let known = Self.sourceNames.first(where: { $0.name == name }) else {
           throw .unknown(name, supported: Self.names)
@@ -56,18 +67,31 @@ package struct DraftMethods: Sendable, Equatable {
 
   /// The names of what is in use; "none" where nothing is.
   package var list: [String] {
+    let draft = shape == .tree ? "draft" : "draft-chain"
     let used =
-      (usesModel ? ["draft"] : [])
+      (usesModel ? [draft] : []) + (usesSkipping ? ["skip"] : [])
       + Self.sourceNames.filter { sources.contains($0.source) }.map(\.name)
     return used.isEmpty ? ["none"] : used
   }
+}
+
+/// What a draft model writes.
+package enum DraftShape: Sendable, Equatable {
+  /// The most probable paths, level by level.
+  case tree
+  /// The most probable path, with a leaf beside each of its tokens.
+  case chain
 }
 
 /// A list of draft methods that cannot be used.
 package enum DraftMethodError: Error, Equatable, Sendable {
   case unknown(String, supported: [String])
   case noneWithOthers(String)
-  case noDraftModel
+  case noDraftModel(String)
+  case twoShapes(String)
+  /// A draft model with another tokenizer, under a rule that compares the draws of both models.
+  case otherTokens(rule: VerifyRule)
+  case skipping(rule: VerifyRule)
 }
 
 extension DraftMethodError: CustomStringConvertible {
@@ -78,8 +102,16 @@ extension DraftMethodError: CustomStringConvertible {
         + "and lists of them separated by commas"
     case .noneWithOthers(let list):
       "\"none\" excludes every other draft method, found \"\(list)\""
-    case .noDraftModel:
-      "the draft method \"draft\" needs a draft model: name one with -md FILE"
+    case .noDraftModel(let name):
+      "the draft method \"\(name)\" needs a draft model: name one with -md FILE"
+    case .twoShapes(let list):
+      "a draft model writes either trees (\"draft\") or chains (\"draft-chain\"), found \"\(list)\""
+    case .otherTokens(let rule):
+      "the verify rule \(rule.rawValue) needs a draft model with the tokenizer of the target; "
+        + "gumbel-match takes others"
+    case .skipping(let rule):
+      "the draft method \"skip\" goes together with the verify rule gumbel-match, found "
+        + rule.rawValue
     }
   }
 }
@@ -93,27 +125,40 @@ package final class LocalGenerator {
   /// What the texts so far have taught.
   package internal(set) var sources: LocalSources
   let costs: VerifyCosts
-  /// Draft tokens of a draft model before each verification.
-  static let draftLength = 4
+  private let plan: DraftPlan
+  /// Between the target and a draft model of another family; `nil` where they share their tokens.
+  let vocabularies: Retokenizer?
+  /// What the target leaves out when it drafts for itself; `nil` where it does not.
+  private(set) var skipMemory: SkipMemory?
   /// Largest batch the planner may choose.
   let nodeLimit: Int
 
   /// Measures the costs of `engine`, the target's, where they are not known and drafts make them
-  /// matter. The vocabulary of `draftEngine` is the target's; `nodeLimit` is the most nodes of a
-  /// verification; `sources` are those of `methods` where something has taught them already.
+  /// matter; `draftCosts` are those of `draftEngine`. Its vocabulary is the target's unless
+  /// `vocabularies` leads from one to the other. `nodeLimit` is the most nodes of a verification;
+  /// `sources` are those of `methods` where something has taught them already.
   package init(
     engine: InferenceEngine, draftEngine: InferenceEngine?, methods: DraftMethods,
-    nodeLimit: Int = 32, costs: MeasuredCosts? = nil, sources: LocalSources? = nil
+    nodeLimit: Int = 32, costs: MeasuredCosts? = nil, draftCosts: MeasuredCosts? = nil,
+    vocabularies: Retokenizer? = nil, sources: LocalSources? = nil
   ) throws(EngineError) {
     self.engine = engine
     self.draftEngine = methods.usesModel ? draftEngine : nil
     self.nodeLimit = methods.list == ["none"] ? 1 : nodeLimit
-    if let costs {
-      self.costs = costs.costs
-    } else if self.nodeLimit > 1 {
-      self.costs = try MeasuredCosts(engine: engine).costs
-    } else {
-      self.costs = .assumed
+    var measured = costs
+    if measured == nil, self.nodeLimit > 1 { measured = try MeasuredCosts(engine: engine) }
+    self.costs = measured?.costs ?? .assumed
+    var plan = DraftPlan(shape: methods.shape, costs: DraftCosts(unit: 0.2, verify: self.costs))
+    if let draftEngine = self.draftEngine, methods.shape == .tree || vocabularies != nil {
+      var own = draftCosts
+      if own == nil { own = try MeasuredCosts(engine: draftEngine, roundCount: 2) }
+      plan.costs = own?.draft(for: measured, verify: self.costs) ?? plan.costs
+    }
+    self.vocabularies = vocabularies
+    plan.runsAhead = false
+    self.plan = plan
+    if methods.usesSkipping {
+      skipMemory = SkipMemory(shape: engine.model.shape, costs: self.costs)
     }
     self.sources =
       sources ?? methods.makeSources(vocabularyCount: engine.model.shape.vocabularyCount)
@@ -140,23 +185,41 @@ package final class LocalGenerator {
       return try generateByRule(configuration, onTokens: onTokens)
     }
     let target = try TargetSession(configuration, engine: engine)
-    var drafter = try draftEngine.map { engine in
-      try LocalDrafter(
+    var drafter: LocalDrafter?
+    var foreign: ForeignDrafter?
+    if let engine = draftEngine, let vocabularies {
+      foreign = try ForeignDrafter(
+        truth: target.machine.truth, vocabularies: vocabularies, costs: plan.costs, engine: engine)
+    } else if let engine = draftEngine {
+      drafter = try LocalDrafter(
         DrafterSession.Configuration(
           truth: target.machine.truth, sampling: configuration.sampling,
           contextLength: engine.contextLength, vocabularyCount: configuration.vocabularyCount),
-        stopTokens: configuration.stopTokens, window: Self.draftLength, engine: engine)
+        stopTokens: configuration.stopTokens, plan: plan, engine: engine)
     }
+    var skipper = try skipDrafter(configuration, truth: target.machine.truth)
     let clock = ContinuousClock()
     while target.isPrefilling { try target.prefill(engine: engine, sources: &sources) }
     let start = clock.now
     while !target.isFinished {
-      if let update = try drafter?.draft() {
+      let drafted = try drafter?.draft()
+      let written = try foreign?.draft()
+      if let update = drafted ?? written {
         target.receive(update.nodes, anchor: update.anchor, link: 0, origin: .model)
+      }
+      if let skipped = skipMemory?.skipped,
+        let update = try skipper?.draft(target, engine: engine, skipping: skipped)
+      {
+        target.receive(update.nodes, anchor: update.anchor, link: 1, origin: .model)
       }
       let outcome = try target.step(
         engine: engine, sources: &sources, costs: costs, limit: nodeLimit)
       drafter?.follow(outcome.update(forLink: 0))
+      foreign?.follow(outcome.update(forLink: 0))
+      if skipper != nil {
+        skipper?.follow(outcome.update(forLink: 1))
+        try skipMemory?.improve(target, engine: engine, sampling: configuration.sampling)
+      }
       onTokens(outcome.tokens)
     }
     return Result(target, decodeDuration: clock.now - start)
@@ -175,105 +238,15 @@ extension LocalGenerator.Result {
   }
 }
 
-/// A draft model that drafts for one session.
-struct LocalDrafter {
-  private var machine: DrafterSession
-  private let engine: InferenceEngine
-  private let cache: KVCache
-  /// Tokens of one pass over truth that the model has not seen yet.
-  private static let prefillChunk = 64
-
-  init(
-    _ configuration: DrafterSession.Configuration, stopTokens: [TokenID], window: Int,
-    engine: InferenceEngine
-  ) throws {
-    var configuration = configuration
-    configuration.stopTokens = stopTokens
-    configuration.window = window
-    configuration.width = 2
-    machine = try DrafterSession(configuration)
-    cache = try engine.makeCache()
-    self.engine = engine
-  }
-
-  /// Where the known truth ends.
-  var truth: [TokenID] { machine.truth }
-
-  var window: Int {
-    get { machine.window }
-    set { machine.window = newValue }
-  }
-
-  /// Guesses for each place.
-  var width: Int {
-    get { machine.width }
-    set { machine.width = newValue }
-  }
-
-  var acceptance: DraftAcceptance { machine.acceptance }
-  /// Draft tokens beyond the known truth.
-  var chainCount: Int { machine.chainCount }
-
-  /// Truth from the same process comes whole and in order.
-  mutating func follow(_ update: TruthUpdate) {
-    switch machine.receive(update) {
-    case .followed, .diverged: return
-    case .gap(let truthCount):
-      preconditionFailure("truth from \(update.fromPosition) after \(truthCount) tokens")
-    case .malformed: preconditionFailure("truth from \(update.fromPosition) contradicts itself")
-    }
-  }
-
-  /// Fills the window, one pass for each token.
-  mutating func draft() throws(EngineError) -> DraftUpdate {
-    var all = DraftUpdate(anchor: machine.truth.count, nodes: [])
-    while let update = try advance() { all.nodes.append(contentsOf: update.nodes) }
-    return all
-  }
-
-  /// One pass of the draft model; `nil` where it waits for truth.
-  mutating func advance() throws(EngineError) -> DraftUpdate? {
-    try advance { _, _ in nil }?.update
-  }
-
-  /// What became of a pass.
-  struct Progress {
-    /// What to send; without nodes where there is nothing.
-    var update: DraftUpdate
-    /// Given up between two layers.
-    var isAborted = false
-  }
-
-  /// One pass of the draft model, which stops between two layers as soon as it is of no use.
-  ///
-  /// - Parameter stop: makes the question that is asked before each layer, from the state of the
-  ///   session and the pass; `nil` where nobody asks.
-  /// - Returns: `nil` where the session waits for truth.
-  /// - Throws: ``EngineError`` of the pass, after which it may be tried again.
-  mutating func advance(
-    stop: (DrafterSession, DrafterSession.Forward) -> (@Sendable () -> Bool)?
-  ) throws(EngineError) -> Progress? {
-    guard let forward = machine.nextForward(limit: Self.prefillChunk) else { return nil }
-    cache.truncate(to: forward.firstPosition)
-    let batch = ForwardBatch(
-      chain: forward.tokens, logits: forward.needsLogits ? .last : .none)
-    do {
-      if let shouldStop = stop(machine, forward) {
-        guard try engine.forward(batch, cache: cache, shouldStop: shouldStop) else {
-          machine.abandonForward()
-          return Progress(
-            update: DraftUpdate(anchor: machine.truth.count, nodes: []), isAborted: true)
-        }
-      } else {
-        try engine.forward(batch, cache: cache)
-      }
-    } catch {
-      machine.abandonForward()
-      throw error
-    }
-    cache.commit(Array(forward.tokens.indices))
-    let top = forward.needsLogits ? engine.topLogits(64) : []
-    return Progress(
-      update: engine.withLogits { machine.conclude(forward, logits: $0, top: top.span) })
+extension LocalGenerator {
+  private func skipDrafter(
+    _ configuration: VerifierSession.Configuration, truth: [TokenID]
+  ) throws -> SkipDrafter? {
+    guard let skipMemory, !skipMemory.search.best.isEmpty else { return nil }
+    var own = DrafterSession.Configuration(
+      truth: truth, sampling: configuration.sampling, contextLength: configuration.contextLength,
+      vocabularyCount: configuration.vocabularyCount)
+    own.stopTokens = configuration.stopTokens
+    return try SkipDrafter(own, costs: skipMemory.draftCosts(engine.model.shape))
   }
 }

@@ -6,10 +6,18 @@ extension LocalGenerator {
   /// Generates under any rule but ``VerifyRule/gumbelMatch``.
   ///
   /// Where drafts decide about the text, nothing that was measured decides about the drafts: the
-  /// same seed gives the same text again.
+  /// same seed gives the same text again. So a draft model writes chains here.
+  ///
+  /// - Throws: ``DraftMethodError`` for methods that these rules have no use for.
   func generateByRule(
     _ configuration: VerifierSession.Configuration, onTokens: ([TokenID]) -> Void
   ) throws -> Result {
+    if draftEngine != nil, vocabularies != nil {
+      throw DraftMethodError.otherTokens(rule: configuration.rule.rule)
+    }
+    guard skipMemory == nil else {
+      throw DraftMethodError.skipping(rule: configuration.rule.rule)
+    }
     let target = try TargetSession(configuration, engine: engine)
     let costs = configuration.rule.isExact ? costs : .assumed
     var drafter = try draftEngine.map { engine in
@@ -36,14 +44,14 @@ extension TargetSession {
   /// - Throws: ``EngineError`` where the pass fails, ``VerificationError`` where the rule cannot
   ///   judge `drawn`.
   func step(
-    drawn: DraftTree?, engine: InferenceEngine, sources: inout LocalSources, costs: VerifyCosts,
-    limit: Int
+    drawn: DraftTree?, origin: DraftOrigin = .model, engine: InferenceEngine,
+    sources: inout LocalSources, costs: VerifyCosts, limit: Int
   ) throws -> VerifyOutcome {
     let clock = ContinuousClock()
     let start = clock.now
     let ruled = try machine.nextRuledBatch(
-      drawn: drawn, sources: &sources, costs: costs.at(context: cache.committedCount),
-      limit: min(limit, InferenceEngine.batchLimit))
+      drawn: drawn, origin: origin, sources: &sources,
+      costs: costs.at(context: cache.committedCount), limit: min(limit, InferenceEngine.batchLimit))
     var forward = ForwardBatch()
     forward.tokens = ruled.batch.tokens
     forward.parents = ruled.batch.parents
@@ -87,7 +95,7 @@ private enum RuleDrafter {
         DrafterSession.Configuration(
           truth: truth, sampling: rule.guessed(configuration.sampling),
           contextLength: engine.contextLength, vocabularyCount: configuration.vocabularyCount),
-        stopTokens: configuration.stopTokens, window: LocalGenerator.draftLength, engine: engine))
+        stopTokens: configuration.stopTokens, plan: DraftPlan(shape: .chain), engine: engine))
   }
 
   /// Drafts below the target's truth; what the rule only compares goes straight into the session.
@@ -96,10 +104,12 @@ private enum RuleDrafter {
     case .tokens(var drafter):
       let update = try drafter.draft()
       self = .tokens(drafter)
-      target.receive(update.nodes, anchor: update.anchor, link: 0, origin: .model)
+      if let update {
+        target.receive(update.nodes, anchor: update.anchor, link: 0, origin: .model)
+      }
       return nil
     case .draws(var drafter):
-      let length = min(LocalGenerator.draftLength, target.machine.draftDepthMax)
+      let length = min(DraftPlan.chainLength, target.machine.draftDepthMax)
       let tree = try drafter.draft(below: target.machine.truth, length: length, limit: limit - 1)
       self = .draws(drafter)
       return tree
@@ -142,9 +152,12 @@ struct LawDrafter {
   ///   - truth: what to draft below.
   ///   - length: most levels.
   ///   - limit: most drafts.
-  /// - Returns: the drafts; none where the draft model's context is full.
+  ///   - shouldStop: asked before each pass: whether the drafts are of no use any more.
+  /// - Returns: the drafts, none where the draft model's context is full; `nil` where it was stopped.
   /// - Throws: ``EngineError`` where a pass fails, ``DecodingError`` for unfit parameters.
-  mutating func draft(below truth: [TokenID], length: Int, limit: Int) throws -> DraftTree {
+  mutating func draft(
+    below truth: [TokenID], length: Int, limit: Int, shouldStop: () -> Bool = { false }
+  ) throws -> DraftTree? {
     let vocabulary = engine.model.shape.vocabularyCount
     var draws = try DraftDraws(
       demand, sampling: sampling, rootPosition: truth.count - 1, vocabularyCount: vocabulary)
@@ -155,6 +168,7 @@ struct LawDrafter {
     var text = truth
     var node = 0
     for level in 1...levels {
+      guard !shouldStop() else { return nil }
       try read(text)
       let recent = Array(text.suffix(draws.historyLength))
       node = try engine.withLogits { logits in

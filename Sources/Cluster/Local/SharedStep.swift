@@ -90,10 +90,7 @@ package struct SharedStep {
     var positions = 0
     for (index, share) in zip(reading, shares) where share > 0 {
       let member = members[index]
-      let part = sources.use(member.tenant) { sources in
-        member.target.prefillPart(limit: share, teaches: sources.observesRows)
-      }
-      parts.append(part)
+      parts.append(member.target.prefillPart(limit: share))
       works.append((index, .prefill))
       positions += share * (member.target.contextCount + share / 2)
     }
@@ -209,7 +206,7 @@ package struct SharedStep {
       switch work {
       case .prefill:
         sources.use(members[index].tenant) { sources in
-          target.concludePrefill(parts[order], engine: engine, rows: rows, sources: &sources)
+          target.concludePrefill(parts[order], engine: engine, sources: &sources)
         }
       case .verify(let batch):
         let outcome = sources.use(members[index].tenant) { sources in

@@ -8,8 +8,6 @@ package final class TargetSession {
   /// Prompt tokens of one forward pass: enough to share the weights, few enough that other
   /// sessions and cancellations do not wait long.
   private static let prefillChunk = 64
-  /// Positions at the end of the prompt whose logits teach Token Recycling what followed them.
-  fileprivate static let prefillObserved = 256
   /// Largest logits of each row that the sources learn from.
   fileprivate static let observedCount = 16
 
@@ -64,10 +62,9 @@ package final class TargetSession {
   package func prefill(engine: InferenceEngine, sources: inout LocalSources) throws(EngineError) {
     let clock = ContinuousClock()
     let start = clock.now
-    let part = prefillPart(limit: Self.prefillChunk, teaches: sources.observesRows)
+    let part = prefillPart(limit: Self.prefillChunk)
     try engine.forward(part.batch, cache: cache)
-    concludePrefill(
-      part, engine: engine, rows: 0..<part.batch.logitNodes.count, sources: &sources)
+    concludePrefill(part, engine: engine, sources: &sources)
     promptDuration += clock.now - start
   }
 
@@ -102,43 +99,27 @@ package final class TargetSession {
 // MARK: steps shared with other sessions
 
 extension TargetSession {
-  /// The next `limit` tokens of the prompt at most, all but its last one; with their logits where
-  /// they are to be learned from.
-  func prefillPart(limit: Int, teaches: Bool) -> ForwardPart {
+  /// The next `limit` tokens of the prompt at most, all but its last one.
+  ///
+  /// Without logits: those of a prompt would teach Token Recycling something, but they take a fifth
+  /// of the time of a short prompt on a small model, and save fewer steps than that.
+  func prefillPart(limit: Int) -> ForwardPart {
     let truth = machine.truth
     let first = cache.committedCount
     let last = min(truth.count - 1, first + limit)
-    let observes = teaches && last > truth.count - Self.prefillObserved
     return ForwardPart(
-      batch: ForwardBatch(chain: Array(truth[first..<last]), logits: observes ? .all : .none),
-      cache: cache)
+      batch: ForwardBatch(chain: Array(truth[first..<last]), logits: .none), cache: cache)
   }
 
-  /// Keeps the keys and values of a stretch of the prompt and learns from its logits, which are
-  /// these rows of the latest pass.
+  /// Keeps the keys and values of a stretch of the prompt and learns from its tokens when it is
+  /// complete.
   func concludePrefill(
-    _ part: ForwardPart, engine: InferenceEngine, rows: Range<Int>, sources: inout LocalSources
+    _ part: ForwardPart, engine: InferenceEngine, sources: inout LocalSources
   ) {
-    let truth = machine.truth
-    let first = cache.committedCount
-    let count = part.batch.tokens.count
-    cache.commit(Array(0..<count))
-    if !rows.isEmpty {
-      var top: [TokenLogit] = []
-      engine.topLogits(Self.observedCount, rows: rows, into: &top)
-      let width = top.count / count
-      var context = TokenContext(endOf: Array(truth[max(0, first - 3)..<first]))
-      for row in 0..<count {
-        context.append(truth[first + row])
-        sources.observe(
-          context: context, top: top.span.extracting(row * width..<(row + 1) * width))
-      }
-    }
-    // After the logits: what the prompt says next counts more than what the target thought.
-    if !isPrefilling {
-      sources.observe(prompt: truth)
-      remember(engine)
-    }
+    cache.commit(Array(part.batch.tokens.indices))
+    guard !isPrefilling else { return }
+    sources.observe(prompt: machine.truth)
+    remember(engine)
   }
 
   /// What a forward pass evaluates of a batch: everything, with all logits.
@@ -297,7 +278,18 @@ package struct MeasuredCosts: Sendable {
     return clock.now - start
   }
 
-  private static func median(_ times: [Duration]) -> Duration { times.sorted()[times.count / 2] }
+  /// What drafting with this engine costs beside a target that was measured too; a fifth of the
+  /// target's time where it was not.
+  func draft(for target: MeasuredCosts?, verify: VerifyCosts) -> DraftCosts {
+    var unit: Float = 0.2
+    if let target, target.single > .zero { unit = Float(single / target.single) }
+    return DraftCosts(unit: unit, draft: costs, verify: verify)
+  }
+
+  /// The smaller one of two in the middle: other work on the machine only adds to times.
+  private static func median(_ times: [Duration]) -> Duration {
+    times.sorted()[(times.count - 1) / 2]
+  }
 
   private static func seconds(_ duration: Duration) -> Double {
     Double(duration.components.seconds) + Double(duration.components.attoseconds) * 1e-18

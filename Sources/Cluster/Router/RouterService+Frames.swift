@@ -61,7 +61,7 @@ extension RouterService {
       submit(
         .tokens(
           peer: number, session: session, firstIndex: tokens.firstIndex, tokens.tokens,
-          ending: tokens.ending.map { RoutedEnding($0) }))
+          ending: tokens.ending.map { RoutedEnding($0) }, mirostatLimit: tokens.mirostatLimit))
     case .sessionFailed(let refusal): sessionFailed(refusal, session, at: number)
     case .reject(let reject):
       logger.info(
@@ -77,7 +77,7 @@ extension RouterService {
         sessionFailed(reject.refusal, session, at: number)
       }
     case .registered, .openSession, .cancelSession, .assignDraft, .draftAssigned, .endDraft,
-      .attachDraft, .attachReply, .nodes, .truth:
+      .attachDraft, .attachReply, .nodes, .truth, .collaborateIngest, .collaborateAnswer:
       note(.unexpectedMessage, from: number, detail: message.name)
       reject(
         .unexpectedMessage, "routers do not take \(message.name)", type: message.type, to: number)
@@ -85,6 +85,9 @@ extension RouterService {
   }
 
   private func sessionFailed(_ refusal: Refusal, _ session: SessionID, at number: Int) {
+    if refusal.code == .ruleNotAllowed {
+      return submit(.refused(peer: number, session: session, message: refusal.message))
+    }
     submit(
       .failed(
         peer: number, session: session, isRetryable: refusal.code.letsSessionGoOn,

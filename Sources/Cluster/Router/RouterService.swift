@@ -186,8 +186,17 @@ package actor RouterService: GenerationService {
       throw .promptTooLong(
         promptTokenCount: request.prompt.count, contextLength: contextLength)
     }
-    for token in request.prompt where Int(token.rawValue) >= model.vocabularyCount {
+    guard request.prediction.count <= Limits.predictionCountMax else {
+      throw .predictionTooLong(
+        tokenCount: request.prediction.count, limit: Limits.predictionCountMax)
+    }
+    for token in request.prompt + request.prediction
+    where Int(token.rawValue) >= model.vocabularyCount {
       throw .unknownToken(token, vocabularyCount: model.vocabularyCount)
+    }
+    if request.collaboration?.method == .proxy { throw .noAntiexpert }
+    if request.collaboration?.method == .contrastive, model.vocabularyCount > Limits.rowCountMax {
+      throw .rowsTooLarge(vocabularyCount: model.vocabularyCount, limit: Limits.rowCountMax)
     }
     let room = contextLength - request.prompt.count
     var routed = RoutedRequest(
@@ -196,6 +205,9 @@ package actor RouterService: GenerationService {
     routed.endTokens = tokenizer.endOfGeneration
     routed.ignoresEnd = request.ignoresEndOfSequence
     routed.tenant = request.tenant
+    routed.collaboration = request.collaboration
+    routed.rule = request.rule
+    routed.prediction = request.prediction
     return routed
   }
 

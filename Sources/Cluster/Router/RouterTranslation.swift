@@ -16,6 +16,8 @@ extension WorkerRegistration {
       vocabularyCount: register.vocabularyCount, contextLength: register.contextLength,
       slotCount: register.slotCount)
     endpoint = register.dataEndpoint
+    hasDraftModel = register.draftMethods.contains("draft")
+    verifyRules = register.verifyRules
   }
 }
 
@@ -28,6 +30,9 @@ extension RoutedEnding {
     totals.verifyStepCount = ending.statistics.verifyStepCount
     totals.draftTokenCount = ending.statistics.drafted.total
     totals.acceptedTokenCount = ending.statistics.accepted.total
+    totals.collaboration = ending.statistics.collaboration
+    totals.predictionTokenCount = ending.statistics.drafted[.prediction]
+    totals.acceptedPredictionTokenCount = ending.statistics.accepted[.prediction]
     self.init(reason: ending.finishReason, totals: totals)
   }
 }
@@ -56,6 +61,10 @@ extension OpenSession {
     endTokens = request.endTokens
     ignoresEnd = request.ignoresEnd
     tenant = request.tenant
+    collaboration = request.collaboration
+    mirostatLimit = request.mirostatLimit
+    rule = request.rule
+    prediction = request.prediction
   }
 }
 
@@ -64,10 +73,12 @@ extension ServiceError {
     self =
       switch failure {
       case .noVerifier: .noVerifier
+      case .noDraftModel: .noDraftModel
       case .draining: .draining
       case .overloaded(let queueLimit): .overloaded(queueLimit: queueLimit)
       case .workerLost(let name): .workerLost(name)
       case .workerFailed(let message): .workerFailed(message)
+      case .refused(let message): .refused(message)
       }
   }
 }
@@ -84,5 +95,8 @@ extension GenerationSummary {
     verifyStepCount = totals.verifyStepCount
     draftTokenCount = totals.draftTokenCount
     acceptedTokenCount = totals.acceptedTokenCount
+    collaboration = totals.collaboration
+    predictionTokenCount = totals.predictionTokenCount
+    acceptedPredictionTokenCount = totals.acceptedPredictionTokenCount
   }
 }

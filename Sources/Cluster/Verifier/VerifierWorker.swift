@@ -3,6 +3,7 @@ package import Engine
 package import InferenceTypes
 package import Logging
 import Synchronization
+package import Tokenizer
 package import Transport
 import Wire
 
@@ -30,10 +31,15 @@ package final class VerifierWorker: Sendable {
     package var nodeLimit = 32
     /// How drafting and verifying share the time of sessions that do not say it.
     package var pipeline = Pipeline.streamed
+    /// Sessions that are taken, by the rule that judges their drafts, beside ``VerifyRule/gumbelMatch``.
+    /// All but these two trust the drafters with the law of the text, or change it.
+    package var verifyRules: Set<VerifyRule> = [.gumbelMatch, .match]
     /// Bytes of all KV caches; `nil` has room for eight contexts.
     package var keyValueMemoryBytes: Int?
     /// What becomes of that which the local drafts learn.
     package var stores = DraftStoreSettings()
+    /// Of the model; without it collaborations are refused.
+    package var tokenizer: BytePairTokenizer?
 
     package init(identity: WorkerIdentity, routerEndpoint: String, methods: DraftMethods) {
       self.identity = identity
@@ -48,6 +54,7 @@ package final class VerifierWorker: Sendable {
   private let logger: Logger
   private let mailbox = Mailbox<VerifierMail>(limit: 8192)
   private let activeCount = ActiveCount()
+  private let collaborationCount = ActiveCount()
   private let traffic = DraftTraffic()
   private let totals = TotalsBox()
   private let start = ContinuousClock().now
@@ -104,10 +111,13 @@ package final class VerifierWorker: Sendable {
   package func drain(timeout: Duration) async {
     link.withLock { $0 }?.drain()
     let deadline = ContinuousClock().now + timeout
-    while activeCount.value > 0, ContinuousClock().now < deadline {
+    while activeSessionCount > 0, ContinuousClock().now < deadline {
       do { try await Task.sleep(for: .milliseconds(20)) } catch { return }
     }
   }
+
+  /// Exact and collaborative ones.
+  private var activeSessionCount: Int { activeCount.value + collaborationCount.value }
 
   private func serve(
     _ routerLink: RouterLink, data: ZeroMQRouter, onRegistered: @escaping @Sendable () -> Void
@@ -115,7 +125,7 @@ package final class VerifierWorker: Sendable {
     try await withThrowingTaskGroup(of: Void.self) { group in
       group.addTask { [self] in
         try await routerLink.run(
-          activeSessionCount: { self.activeCount.value }, totals: { self.totals.value },
+          activeSessionCount: { self.activeSessionCount }, totals: { self.totals.value },
           onRegistered: onRegistered,
           onReset: { self.mailbox.post(.reset) },
           onMessage: { self.routeControl($0) })
@@ -152,8 +162,8 @@ package final class VerifierWorker: Sendable {
     let logger = self.logger
     VerifierCore(
       engine: engine, costs: costs, sources: sources, configuration: configuration,
-      mailbox: mailbox, activeCount: activeCount, traffic: traffic, totals: totals,
-      logger: logger,
+      mailbox: mailbox, activeCount: activeCount, collaborationCount: collaborationCount,
+      traffic: traffic, totals: totals, logger: logger,
       sendToRouter: { [self] envelope in link.withLock { $0 }?.send(envelope) },
       sendToPeer: { [traffic] peer, envelope in
         do {
@@ -182,6 +192,7 @@ package final class VerifierWorker: Sendable {
     register.relativeVerifyCosts = Array(
       measured.costs.relative.prefix(Limits.verifyCostCountMax))
     register.verifyDuration = measured.single
+    register.verifyRules = configuration.verifyRules.union([.gumbelMatch])
     return register
   }
 
@@ -222,7 +233,7 @@ package final class VerifierWorker: Sendable {
   private func echo(_ heartbeat: Heartbeat, to peer: PeerID, over data: ZeroMQRouter) throws {
     traffic.note(roundTrip: heartbeat.roundTrip, of: peer)
     var answer = Heartbeat(
-      sequence: heartbeat.sequence, activeSessionCount: activeCount.value,
+      sequence: heartbeat.sequence, activeSessionCount: activeSessionCount,
       sentAtNanoseconds: UInt64(max(1, (ContinuousClock().now - start).nanoseconds)))
     answer.echoNanoseconds = heartbeat.sentAtNanoseconds
     // A peer that is gone or slow needs no answer.
@@ -236,6 +247,8 @@ package final class VerifierWorker: Sendable {
     case .attachDraft(let message): mailbox.offer(.attach(peer, envelope.session, message))
     case .nodes(let message):
       mailbox.offer(.nodes(peer, envelope.session, message, arrival: ContinuousClock().now))
+    case .collaborateAnswer(let message):
+      mailbox.offer(.answer(peer, envelope.session, message))
     case .endDraft: mailbox.offer(.endDraft(peer, envelope.session))
     case .goodbye: mailbox.post(.peerGone(peer))
     default:

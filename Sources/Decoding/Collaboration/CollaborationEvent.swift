@@ -25,6 +25,9 @@ package enum CollaborationEvent: Sendable, Equatable {
   case ingested(CollaborationModel, Range<Int>, row: RowSummary?)
   /// The token of an earlier ``CollaborationEffect/choose(_:)``, and what it adds to the text.
   case chosen(TokenID, text: String)
+  /// A small model is gone for good: from the next token on the target writes alone. A choice that
+  /// is not the target's is withdrawn, where it is still open.
+  case lost(CollaborationModel)
 }
 
 /// What a ``CollaborationSession`` wants done.

@@ -15,7 +15,7 @@ package import InferenceTypes
 ///
 /// Bad input: an answer to nothing that was asked is the peer's fault, ignored and counted in
 /// ``ignoredCount``; answers that come after the end are ignored. A token outside the vocabulary is
-/// our bug.
+/// our bug, and so is the loss of the target model, which is where the session runs.
 package struct CollaborationSession: Sendable, Equatable {
   /// What a model holds.
   private struct Reader: Equatable {
@@ -24,6 +24,7 @@ package struct CollaborationSession: Sendable, Equatable {
     var inFlight: Range<Int>?
     /// Of the position `heldCount`.
     var row: RowSummary?
+    var isLost = false
   }
 
   /// What a method keeps between tokens.
@@ -48,12 +49,21 @@ package struct CollaborationSession: Sendable, Equatable {
   private var readers = [Reader](repeating: Reader(), count: CollaborationModel.allCases.count)
   private var turns: Turns
   private var choosing: CollaborationWriter?
+  private var hasStarted = false
 
   package var generatedCount: Int { truth.count - promptCount }
+  /// Whether a small model was lost, so that the target writes alone.
+  package var isDegraded: Bool { readers.contains { $0.isLost } }
+  /// Where the method ``CollaborationParameters/Method/entropy`` stands; `nil` with others.
+  package var entropySwitch: EntropySwitch? {
+    guard case .entropy(let entropySwitch) = turns else { return nil }
+    return entropySwitch
+  }
 
   /// - Parameters:
-  ///   - configuration: of decoding with the target alone, without decided tokens; the context
-  ///     length is the smallest of the models'.
+  ///   - configuration: of decoding with the target alone; the context length is the smallest of
+  ///     the models'. Of decided tokens it is not known who wrote them: the method begins anew
+  ///     behind them, and the counters leave them out.
   ///   - parameters: who writes when.
   ///   - costs: for ``CollaborationStatistics/computeSaved`` only; decides nothing.
   /// - Throws: ``DecodingError`` where the prompt is empty, too long, or holds a token that is not
@@ -62,22 +72,21 @@ package struct CollaborationSession: Sendable, Equatable {
     _ configuration: VerifierSession.Configuration, parameters: CollaborationParameters,
     costs: CollaborationCosts
   ) throws(DecodingError) {
-    precondition(configuration.decided.isEmpty, "a collaboration is not resumed")
     try parameters.validate()
     try configuration.sampling.validate(vocabularyCount: configuration.vocabularyCount)
     guard !configuration.sampling.isCautious else {
       throw .notPossible(choice: "cautiousTrials", with: "a collaboration")
     }
     try SamplingParameters.check("tokenLimit", configuration.tokenLimit ?? 0, 0...Int.max)
-    truth = configuration.prompt
-    guard !truth.isEmpty else { throw .emptyPrompt }
-    guard truth.count < configuration.contextLength else {
-      throw .promptTooLong(tokenCount: truth.count, contextLength: configuration.contextLength)
+    promptCount = configuration.prompt.count
+    guard promptCount > 0 else { throw .emptyPrompt }
+    guard promptCount < configuration.contextLength else {
+      throw .promptTooLong(tokenCount: promptCount, contextLength: configuration.contextLength)
     }
+    truth = configuration.prompt + configuration.decided
     for token in truth where token.rawValue >= configuration.vocabularyCount {
       throw .unknownToken(token, vocabularyCount: configuration.vocabularyCount)
     }
-    promptCount = truth.count
     vocabularyCount = configuration.vocabularyCount
     stopTokens = configuration.ignoresEndOfSequence ? [] : configuration.stopTokens
     let room = configuration.contextLength - promptCount
@@ -94,10 +103,15 @@ package struct CollaborationSession: Sendable, Equatable {
 
   /// Begins; once, before the first event.
   package mutating func start(into effects: inout [CollaborationEffect]) {
+    if generatedCount > 0, let last = truth.last, stopTokens.contains(last) {
+      end(.stop, into: &effects)
+      return
+    }
     guard truth.count < lengthMax else {
       end(.length, into: &effects)
       return
     }
+    hasStarted = true
     proceed(into: &effects)
     readAhead(into: &effects)
   }
@@ -133,6 +147,14 @@ package struct CollaborationSession: Sendable, Equatable {
         proceed(into: &effects)
         readAhead(into: &effects)
       }
+    case .lost(let model):
+      precondition(model != .target, "the target model is lost")
+      guard !readers[model.rawValue].isLost else { return }
+      readers[model.rawValue].isLost = true
+      readers[model.rawValue].inFlight = nil
+      if choosing != .target { choosing = nil }
+      // Before the start there is nothing to go on with.
+      if hasStarted, choosing == nil { proceed(into: &effects) }
     }
   }
 
@@ -174,6 +196,7 @@ package struct CollaborationSession: Sendable, Equatable {
 
   /// The rows that are needed next, and the writer where that is known.
   private mutating func plan() -> (models: [CollaborationModel], writer: CollaborationWriter?) {
+    guard !isDegraded else { return ([.target], .target) }
     let draftRow = readers[CollaborationModel.draft.rawValue].row
     switch turns {
     case .entropy(var entropySwitch):
@@ -188,7 +211,7 @@ package struct CollaborationSession: Sendable, Equatable {
     case .combining:
       if parameters.intervention != .always {
         guard let draftRow else { return ([.draft], nil) }
-        guard intervenes(draftRow) else { return ([.draft], .draft) }
+        guard parameters.intervenes(draftRow) else { return ([.draft], .draft) }
       }
       return switch parameters.method {
       case .oracle: ([.target], .target)
@@ -198,21 +221,14 @@ package struct CollaborationSession: Sendable, Equatable {
     }
   }
 
-  private func intervenes(_ row: RowSummary) -> Bool {
-    let threshold = Double(parameters.interventionThreshold)
-    return switch parameters.intervention {
-    case .always: true
-    case .probability: row.maxProbability < threshold
-    case .gap: row.gap < threshold
-    }
-  }
-
   /// Lets models that wait read what they lack, all but the last token: its logits may be wanted.
   private mutating func readAhead(into effects: inout [CollaborationEffect]) {
     guard let lag = parameters.catchUpLag else { return }
     for model in participants {
       let reader = readers[model.rawValue]
-      guard reader.inFlight == nil, truth.count - 1 - reader.heldCount >= lag else { continue }
+      guard reader.inFlight == nil, !reader.isLost, truth.count - 1 - reader.heldCount >= lag else {
+        continue
+      }
       read(model, to: truth.count - 1, wantsRow: false, into: &effects)
     }
   }

@@ -17,9 +17,9 @@ package struct EntropySwitch: Sendable, Equatable {
   private let draftStay: Int
   private let targetStay: Int
   /// Latest entropies, oldest first.
-  private var entropies: [Double] = []
+  package private(set) var entropies: [Double] = []
   /// Tokens since the latest change.
-  private var stay = 0
+  package private(set) var stay = 0
   package private(set) var writesTarget = false
 
   /// `parameters` are valid.
@@ -29,6 +29,19 @@ package struct EntropySwitch: Sendable, Equatable {
     window = parameters.entropyWindow
     draftStay = parameters.draftStay
     targetStay = parameters.targetStay
+  }
+
+  /// The switch of a session at another place, where the draft model writes, or nobody yet.
+  ///
+  /// - Parameters:
+  ///   - parameters: those of the other, valid.
+  ///   - entropies: the other's ``entropies``; what is older than the window is left out.
+  ///   - stay: the other's ``stay``.
+  package init(_ parameters: CollaborationParameters, entropies: [Double], stay: Int) {
+    precondition(stay >= 0, "a stay of \(stay) tokens")
+    self.init(parameters)
+    self.entropies = entropies.suffix(window)
+    self.stay = stay
   }
 
   /// Bits; `nil` before the first token.

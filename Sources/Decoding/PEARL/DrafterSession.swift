@@ -64,11 +64,10 @@ package struct DrafterSession: Sendable {
     var token: TokenID
   }
 
-  /// Scores of the guesses for one position, kept until the truth comes.
+  /// Guesses for one position, kept until the truth comes.
   private struct Evidence {
     var position: Int
-    var tokens: [TokenID]
-    var scores: [Double]
+    var guesses: RankedGuesses
   }
 
   package private(set) var truth: [TokenID]
@@ -222,9 +221,9 @@ package struct DrafterSession: Sendable {
     rememberMirostat(at: count)
     let choice = chooser.choose(
       logits: logits, top: top, recent: recent.span, position: count)
-    let guesses = rank(
+    let guesses = sampling.rank(
       top, choice: TokenLogit(token: choice, logit: logits[Int(choice.rawValue)]),
-      position: count)
+      position: count, keptCount: configuration.sampling.topK)
     let probabilities = scale.probabilities(guesses.scores)
     let parent = chain.last ?? -1
     var nodes: [DraftNode] = []
@@ -237,7 +236,7 @@ package struct DrafterSession: Sendable {
       }
     }
     if let next = child(of: parent, token: choice) { chain.append(next) }
-    evidence.append(guesses)
+    evidence.append(Evidence(position: count, guesses: guesses))
     return DraftUpdate(anchor: truth.count, nodes: nodes)
   }
 
@@ -280,34 +279,6 @@ package struct DrafterSession: Sendable {
     position < truth.count ? truth[position] : sent[chain[position - truth.count]].token
   }
 
-  /// The guesses for a position by perturbed score, the choice of the whole pipeline first.
-  private func rank(_ top: Span<TokenLogit>, choice: TokenLogit, position: Int) -> Evidence {
-    let isGreedy = sampling.temperature == 0
-    let inverse = isGreedy ? 1 : 1 / Double(sampling.temperature)
-    let largest = Double(top.count > 0 ? top[0].logit : choice.logit)
-    func score(_ entry: TokenLogit) -> Double {
-      let share = (Double(entry.logit) - largest) * inverse
-      return isGreedy ? share : share + sampling.noise.value(position: position, token: entry.token)
-    }
-    let best = score(choice)
-    var leaves: [(score: Double, token: TokenID)] = []
-    let kept = configuration.sampling.topK
-    let floor = isGreedy ? -Double.infinity : ExactMath.log(Double(sampling.minP))
-    for index in 0..<min(top.count, 16) where top[index].token != choice.token {
-      let isKept = isGreedy || kept == 0 || index < kept
-      guard isKept, top[index].logit > -.infinity,
-        (Double(top[index].logit) - largest) * inverse >= floor
-      else { break }
-      // Penalties or top-p may have taken a token that leads here.
-      leaves.append((min(best, score(top[index])), top[index].token))
-    }
-    leaves.sort { ($1.score, $0.token) < ($0.score, $1.token) }
-    leaves.removeLast(max(0, leaves.count - 7))
-    return Evidence(
-      position: position, tokens: [choice.token] + leaves.map(\.token),
-      scores: [best] + leaves.map(\.score))
-  }
-
   private func child(of parent: Int, token: TokenID) -> Int? {
     sent.firstIndex { $0.parent == parent && $0.token == token }
   }
@@ -340,9 +311,8 @@ package struct DrafterSession: Sendable {
     while let first = evidence.first, first.position <= position {
       evidence.removeFirst()
       if first.position == position {
-        let rank = first.tokens.firstIndex(of: token)
-        scale.learn(first.scores, truth: rank)
-        acceptance.learn(rank: rank)
+        scale.learn(first.guesses, truth: token)
+        acceptance.learn(rank: first.guesses.tokens.firstIndex(of: token))
       }
     }
     if chain.isEmpty || sent[chain[0]].token != token { evidence.removeAll() }

@@ -15,8 +15,11 @@ package struct RuledBatch: Sendable {
   /// - Parameters:
   ///   - found: certain drafts.
   ///   - drawn: below the same root.
+  ///   - origin: of what was drawn.
   /// - Throws: ``VerificationError/treeTooLarge(nodeMax:)``.
-  init(_ found: VerifyBatch, drawn: DraftTree?) throws(VerificationError) {
+  init(
+    _ found: VerifyBatch, drawn: DraftTree?, origin: DraftOrigin
+  ) throws(VerificationError) {
     var tree = found.tree
     var ranges = found.ranges
     var drafts = drawn ?? DraftTree(root: found.tree.tokens[0])
@@ -28,7 +31,7 @@ package struct RuledBatch: Sendable {
       let probability = drafts.laws[parent]?.probability(of: drafts.tokens[draft]) ?? 1
       let node = tree.add(
         drafts.tokens[draft], below: nodes[parent],
-        score: Float(ExactMath.log(max(1e-6, probability))), origin: .model)
+        score: Float(ExactMath.log(max(1e-6, probability))), origin: origin)
       if node == standing.count {
         standing.append([])
         ranges.append((0..<0, 0..<0))
@@ -84,13 +87,15 @@ extension VerifierSession {
   /// - Parameters:
   ///   - drawn: drafts with their laws below the last token of the truth; all of them are
   ///     evaluated.
+  ///   - origin: of `drawn`.
   ///   - sources: the local sources of the model.
   ///   - costs: time of a forward pass by its size.
   ///   - limit: largest size, at least 1 more than `drawn` has drafts.
   /// - Returns: the batch; the session must not be finished.
   /// - Throws: ``VerificationError/treeTooLarge(nodeMax:)``.
   package mutating func nextRuledBatch(
-    drawn: DraftTree?, sources: inout LocalSources, costs: VerifyCosts, limit: Int
+    drawn: DraftTree?, origin: DraftOrigin = .model, sources: inout LocalSources,
+    costs: VerifyCosts, limit: Int
   ) throws(VerificationError) -> RuledBatch {
     guard let judge else { preconditionFailure("no rule but gumbel-match") }
     let demand = judge.choice.rule.demand
@@ -99,7 +104,7 @@ extension VerifierSession {
     let found = nextBatch(
       sources: &sources, costs: costs, limit: isAlone ? 1 : max(1, limit - drawnCount))
     let isChain = demand == .chainWithLaw || demand == .independentWithLaw
-    return try RuledBatch(isChain ? found.firstPath : found, drawn: drawn)
+    return try RuledBatch(isChain ? found.firstPath : found, drawn: drawn, origin: origin)
   }
 
   /// Decides tokens as ``conclude(_:logits:top:topCount:sources:decided:)`` does, by the session's

@@ -30,6 +30,15 @@ package struct DraftConditions: Sendable, Equatable {
       acceptance: acceptance)
   }
 
+  /// What drafts cost in steps of the target, if passes of the draft model cost this beside those
+  /// over one token.
+  package func draftCosts(_ draft: VerifyCosts) -> DraftCosts {
+    let single = max(seconds(step), 1e-9)
+    var all = DraftCosts(unit: Float(seconds(self.draft) / single), draft: draft, verify: costs)
+    all.round = Float(seconds(roundTrip) / single)
+    return all
+  }
+
   /// Expected speed of ``Pipeline/streamed`` over decoding without drafts.
   ///
   /// After a wrong draft the first m tokens come at the pace of the target alone, while the drafter

@@ -5,6 +5,27 @@ extension RouterMachine {
   /// Whether a new session may find a verifier, now or when a slot is free.
   var hasVerifier: Bool { workerCount(.verifier) > 0 }
 
+  /// The same for one whose drafts are judged by this rule.
+  func hasVerifier(for rule: VerifyRule) -> Bool { allowedRules.contains(rule) }
+
+  /// Rules that at least one verifier allows.
+  private var allowedRules: Set<VerifyRule> {
+    workers.values.reduce(into: []) { rules, worker in
+      guard worker.registration.role == .verifier, !worker.isDraining else { return }
+      rules.formUnion(worker.registration.verifyRules)
+    }
+  }
+
+  /// Why no verifier will take a session with this rule; `nil` where one may.
+  func refusal(of rule: VerifyRule) -> RouteFailure? {
+    guard hasVerifier, !hasVerifier(for: rule) else { return nil }
+    let allowed = allowedRules
+    let names = VerifyRule.allCases.filter { allowed.contains($0) }.map(\.rawValue)
+    return .refused(
+      "the verify rule \(rule.rawValue) is not allowed here; allowed: "
+        + names.joined(separator: ", "))
+  }
+
   /// Gives waiting sessions to verifiers with free slots: those first that had one before, each
   /// group in the order in which they came.
   mutating func placeWaiting(at now: Duration, into effects: inout [Effect]) {
@@ -46,6 +67,9 @@ extension RouterMachine {
     for (peer, worker) in workers
     where worker.registration.role == role && worker.hasFreeSlot && !worker.isDraining
       && !isSuspect(worker, at: now) && worker.closing[id] == nil
+      && (role == .verifier || session.request.collaboration == nil
+        || worker.registration.hasDraftModel)
+      && (role == .drafter || worker.registration.verifyRules.contains(session.request.rule.rule))
       && session.avoided[worker.registration.incarnation, default: now] <= now
     {
       let load = (worker.sessions.count, worker.order)
@@ -68,8 +92,9 @@ extension RouterMachine {
     sessions[id] = session
     workers[verifier]?.sessions.insert(id)
     needsPlacement = true
-    effects.append(
-      .openSession(verifier: verifier, id, session.request, decided: session.decided))
+    var request = session.request
+    request.mirostatLimit = session.mirostatLimit
+    effects.append(.openSession(verifier: verifier, id, request, decided: session.decided))
     guard let drafter = session.drafter else { return }
     if worker.registration.endpoint.isEmpty {
       releaseDrafter(of: id, into: &effects)

@@ -12,6 +12,14 @@ package struct RoutedRequest: Sendable, Equatable {
   package var ignoresEnd = false
   /// Whose text this is; `nil` where it is not told.
   package var tenant: TenantID?
+  /// How two models share the text; `nil` for exact sessions.
+  package var collaboration: CollaborationParameters?
+  /// Of Mirostat behind the decided tokens, as the latest verifier told it; `nil` without.
+  package var mirostatLimit: Double?
+  /// How drafts are judged.
+  package var rule = VerifyRuleParameters()
+  /// A text that the answer is expected to be like; empty means none.
+  package var prediction: [TokenID] = []
 
   package init(prompt: [TokenID], sampling: SamplingParameters, tokenLimit: Int) {
     self.prompt = prompt
@@ -38,6 +46,11 @@ package struct RoutedTotals: Sendable, Equatable {
   package var draftTokenCount = 0
   /// Verified draft tokens that were right.
   package var acceptedTokenCount = 0
+  /// `nil` for exact sessions.
+  package var collaboration: CollaborationReport?
+  /// Of the verified draft tokens those that came from the prediction, and of the right ones.
+  package var predictionTokenCount = 0
+  package var acceptedPredictionTokenCount = 0
 
   package init() {}
 
@@ -48,6 +61,14 @@ package struct RoutedTotals: Sendable, Equatable {
     total.verifyStepCount += part.verifyStepCount
     total.draftTokenCount += part.draftTokenCount
     total.acceptedTokenCount += part.acceptedTokenCount
+    if var report = total.collaboration, let more = part.collaboration {
+      report += more
+      total.collaboration = report
+    } else {
+      total.collaboration = total.collaboration ?? part.collaboration
+    }
+    total.predictionTokenCount += part.predictionTokenCount
+    total.acceptedPredictionTokenCount += part.acceptedPredictionTokenCount
   }
 }
 
@@ -65,6 +86,8 @@ package struct RoutedEnding: Sendable, Equatable {
 /// Why a generation could not start or go on.
 package enum RouteFailure: Error, Sendable, Equatable {
   case noVerifier
+  /// A collaboration needs a drafter that has a model.
+  case noDraftModel
   case draining
   /// The bounded queue is full.
   case overloaded(queueLimit: Int)
@@ -72,4 +95,6 @@ package enum RouteFailure: Error, Sendable, Equatable {
   case workerLost(String)
   /// What the worker said.
   case workerFailed(String)
+  /// The request asks for what no verifier here does.
+  case refused(String)
 }

@@ -12,6 +12,8 @@ struct RoutedSession: Sendable, Equatable {
   /// Rises with every session.
   let order: Int
   var decided: [TokenID] = []
+  /// Of Mirostat, behind `decided`.
+  var mirostatLimit: Double?
   var phase = Phase.waiting
   var drafter: Int?
   /// When the present wait began, where the session had a verifier before.

@@ -1,4 +1,4 @@
-import InferenceTypes
+package import InferenceTypes
 
 /// What a worker says of itself when it registers.
 package struct WorkerRegistration: Sendable, Equatable {
@@ -21,6 +21,10 @@ package struct WorkerRegistration: Sendable, Equatable {
   package var slotCount: Int
   /// Where drafters dial this verifier; empty where there is no such place.
   package var endpoint = ""
+  /// Whether this drafter can take part in collaborations.
+  package var hasDraftModel = false
+  /// Sessions that a verifier takes, by the rule that judges their drafts.
+  package var verifyRules: Set<VerifyRule> = [.gumbelMatch]
 
   package init(
     role: Role, name: String, epoch: UInt64, modelFingerprint: [UInt8],

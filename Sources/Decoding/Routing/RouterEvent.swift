@@ -8,11 +8,14 @@ extension RouterMachine {
     /// The connection ended, the worker said goodbye, or a message to it was dropped.
     case left(peer: Int)
     /// Tokens from `firstIndex` on, counted from the first generated one. The message with an
-    /// ending is the last.
+    /// ending is the last. The limit is that of Mirostat behind them.
     case tokens(
-      peer: Int, session: SessionID, firstIndex: Int, [TokenID], ending: RoutedEnding?)
+      peer: Int, session: SessionID, firstIndex: Int, [TokenID], ending: RoutedEnding?,
+      mirostatLimit: Double? = nil)
     /// A worker refused a session or failed in it. `isRetryable`: another try may succeed.
     case failed(peer: Int, session: SessionID, isRetryable: Bool, message: String)
+    /// A verifier does not do what the request of a session asks for.
+    case refused(peer: Int, session: SessionID, message: String)
     /// A new generation, under an id that was never used.
     case requested(SessionID, RoutedRequest)
     /// The text is complete, whatever the verifier thinks.

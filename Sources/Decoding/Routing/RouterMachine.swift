@@ -104,14 +104,20 @@ package struct RouterMachine: Sendable, Equatable {
       markDraining(peer, isDraining, at: now)
     case .left(let peer):
       remove(peer, at: now, into: &effects)
-    case .tokens(let peer, let session, let firstIndex, let tokens, let ending):
+    case .tokens(
+      let peer, let session, let firstIndex, let tokens, let ending, let mirostatLimit):
       guard hear(peer, at: now, into: &effects) else { return }
       receive(
-        tokens, firstIndex: firstIndex, ending, of: session, from: peer, at: now, into: &effects)
+        tokens, firstIndex: firstIndex, ending, mirostatLimit, of: session, from: peer, at: now,
+        into: &effects)
     case .failed(let peer, let session, let isRetryable, let message):
       guard hear(peer, at: now, into: &effects) else { return }
       workerFailed(
-        peer, session, isRetryable: isRetryable, message: message, at: now, into: &effects)
+        peer, session, isRetryable: isRetryable, .workerFailed(message), at: now, into: &effects)
+    case .refused(let peer, let session, let message):
+      guard hear(peer, at: now, into: &effects) else { return }
+      workerFailed(
+        peer, session, isRetryable: false, .refused(message), at: now, into: &effects)
     case .requested(let session, let request):
       admit(session, request, at: now, into: &effects)
     case .stopped(let session):

@@ -11,10 +11,16 @@ extension RouterMachine {
     if let reason = request.ending(after: []) {
       return end(id, .finish(id, reason, RoutedTotals()), into: &effects)
     }
+    guard request.collaboration == nil || !hasVerifier || hasDraftModel else {
+      return end(id, .fail(id, .noDraftModel), into: &effects)
+    }
+    if let refusal = refusal(of: request.rule.rule) {
+      return end(id, .fail(id, refusal), into: &effects)
+    }
     queue.append(id)
     placeWaiting(at: now, into: &effects)
     guard sessions[id]?.phase == .waiting else { return }
-    if !mayFindVerifier(at: now) {
+    if !mayFindVerifier(for: request, at: now) {
       end(id, .fail(id, .noVerifier), into: &effects)
     } else if queue.count > configuration.queueCountMax {
       end(
@@ -23,14 +29,22 @@ extension RouterMachine {
   }
 
   /// Whether waiting makes sense: a verifier is there, or was until a moment ago.
-  private func mayFindVerifier(at now: Duration) -> Bool {
-    hasVerifier || verifierLostAt.map { now - $0 < configuration.recoveryMax } ?? false
+  private func mayFindVerifier(for request: RoutedRequest, at now: Duration) -> Bool {
+    hasVerifier(for: request.rule.rule)
+      || verifierLostAt.map { now - $0 < configuration.recoveryMax } ?? false
+  }
+
+  /// Whether a drafter that takes new sessions can take part in collaborations.
+  private var hasDraftModel: Bool {
+    workers.values.contains {
+      $0.registration.role == .drafter && $0.registration.hasDraftModel && !$0.isDraining
+    }
   }
 
   /// Takes tokens from a verifier.
   mutating func receive(
-    _ tokens: [TokenID], firstIndex: Int, _ ending: RoutedEnding?, of id: SessionID,
-    from peer: Int, at now: Duration, into effects: inout [Effect]
+    _ tokens: [TokenID], firstIndex: Int, _ ending: RoutedEnding?, _ mirostatLimit: Double?,
+    of id: SessionID, from peer: Int, at now: Duration, into effects: inout [Effect]
   ) {
     guard let worker = workers[peer], worker.registration.role == .verifier else { return }
     guard worker.closing[id] == nil else {
@@ -56,6 +70,7 @@ extension RouterMachine {
     sessions[id]?.attempt.hear(at: now)
     sessions[id]?.decided += fresh
     if !fresh.isEmpty {
+      sessions[id]?.mirostatLimit = mirostatLimit
       sessions[id]?.lostAt = nil
       sessions[id]?.lossCount = 0
       effects.append(.deliver(id, Array(fresh)))
@@ -72,7 +87,7 @@ extension RouterMachine {
 
   /// A worker refused a session or failed in it.
   mutating func workerFailed(
-    _ peer: Int, _ id: SessionID, isRetryable: Bool, message: String, at now: Duration,
+    _ peer: Int, _ id: SessionID, isRetryable: Bool, _ failure: RouteFailure, at now: Duration,
     into effects: inout [Effect]
   ) {
     guard let worker = workers[peer] else { return }
@@ -83,9 +98,9 @@ extension RouterMachine {
       releaseDrafter(of: id, into: &effects)
     } else if sessions[id]?.phase == .running(verifier: peer) {
       if isRetryable {
-        takeAway(id, .workerFailed(message), at: now, into: &effects)
+        takeAway(id, failure, at: now, into: &effects)
       } else {
-        end(id, .fail(id, .workerFailed(message)), into: &effects)
+        end(id, .fail(id, failure), into: &effects)
       }
     }
   }
@@ -185,6 +200,10 @@ extension RouterMachine {
     var totals = session.totals
     totals += reported ?? session.attempt.totals
     totals.cachedTokenCount = min(totals.cachedTokenCount, session.request.prompt.count)
+    if let parameters = session.request.collaboration, totals.collaboration == nil {
+      // The text is labelled even where nobody lived to count.
+      totals.collaboration = CollaborationReport(method: parameters.method)
+    }
     return totals
   }
 
@@ -195,11 +214,11 @@ extension RouterMachine {
   }
 
   mutating func expireSessions(at now: Duration, into effects: inout [Effect]) {
-    let mayFindVerifier = mayFindVerifier(at: now)
     let due = sessionsInOrder { session in
       switch session.phase {
       case .waiting:
-        session.orphanedAt.map { $0 + configuration.recoveryMax <= now } ?? !mayFindVerifier
+        session.orphanedAt.map { $0 + configuration.recoveryMax <= now }
+          ?? !mayFindVerifier(for: session.request, at: now)
       case .running: session.attempt.silentSince + configuration.silenceMax <= now
       case .stopping(_, let until): until <= now
       }

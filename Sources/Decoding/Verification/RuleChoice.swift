@@ -5,6 +5,39 @@ package enum RuleChoice: Sendable, Equatable {
   case lossless(LosslessRule)
   case lossy(LossyRule)
 
+  /// The rule that a client asks for.
+  ///
+  /// - Throws: ``VerificationError/settingOutOfRange(name:value:allowed:)`` that names the setting.
+  package init(
+    _ parameters: VerifyRuleParameters, sampling: SamplingParameters, vocabularyCount: Int
+  ) throws(VerificationError) {
+    if let lossless = parameters.rule.lossless {
+      self = .lossless(lossless)
+      return
+    }
+    switch parameters.rule {
+    case .typical:
+      self = .lossy(
+        .typical(
+          try TypicalAcceptance(
+            probabilityMin: parameters.typicalProbability,
+            entropyScale: parameters.typicalEntropy)))
+    case .relaxed:
+      self = .lossy(
+        .relaxed(
+          try RelaxedAcceptance(
+            candidateCount: parameters.relaxedCandidates, margin: parameters.relaxedMargin)))
+    default:
+      let isCut = sampling.topK > 0 && sampling.topK < vocabularyCount
+      let kept = Double(isCut ? sampling.topK : vocabularyCount)
+      self = .lossy(
+        .deferred(
+          try DeferredAcceptance(
+            entropyMin: parameters.deferredEntropy ?? 0.3 * ExactMath.log(kept),
+            windowLength: parameters.deferredWindow)))
+    }
+  }
+
   /// What is used where nothing is said.
   package static let standard = RuleChoice.lossless(.gumbelMatch)
 
@@ -20,15 +53,9 @@ package enum RuleChoice: Sendable, Equatable {
   /// not, for other drafts.
   package var isExact: Bool { self == .lossless(.gumbelMatch) || self == .lossless(.match) }
 
-  /// How a source that searches for single tokens best guesses: with the target's noise where it
-  /// decides, and otherwise what is most probable.
+  /// See ``VerifyRule/guessed(_:)``.
   package func guessed(_ sampling: SamplingParameters) -> SamplingParameters {
-    guard rule.demand != .sharedNoise else { return sampling }
-    var guessed = sampling
-    guessed.temperature = 0
-    // It needs chance.
-    guessed.mirostatTau = 0
-    return guessed
+    rule.guessed(sampling)
   }
 
   /// The rule with what follows from the session: at temperature 0 the target's choice is the most

@@ -1,54 +1,6 @@
-/// The rules by which the target judges drafts; raw values are their names on the command line and
-/// on the wire.
-///
-/// Every lossless rule emits text with the law of decoding without drafts. They differ in what they
-/// ask of the drafter and in how many drafts survive.
-package enum VerifyRule: String, Sendable, CaseIterable, Hashable {
-  /// The target's choice under noise that it shares with the drafter; drafts survive where they
-  /// equal it. The text depends on the seed alone.
-  ///
-  /// - SeeAlso: Daliri, Musco and Suresh 2024, arXiv:2408.07978.
-  case gumbelMatch = "gumbel-match"
-  /// The same with a sample that the drafter cannot know. The text depends on the seed alone.
-  case match
-  /// A draft survives with probability min(1, p/q), on chains.
-  ///
-  /// - SeeAlso: Leviathan, Kalman and Matias 2022, arXiv:2211.17192; Chen et al. 2023,
-  ///   arXiv:2302.01318.
-  case ratio
-  /// ``ratio`` for one sibling after the other, on trees.
-  ///
-  /// - SeeAlso: Miao et al. 2023, arXiv:2305.09781 (SpecInfer, independent siblings); Jeon et al.
-  ///   2024, arXiv:2402.14160 (siblings drawn without replacement).
-  case rejection
-  /// Independent candidates, tested one after the other against a common share of q.
-  ///
-  /// - SeeAlso: Sun et al. 2023, arXiv:2310.15141 (SpecTr, K-SEQ).
-  case kSequential = "k-seq"
-  /// Whole chains instead of single tokens: never fewer accepted than ``ratio``.
-  ///
-  /// - SeeAlso: Sun et al. 2024, arXiv:2403.10444.
-  case block
-  /// Whole paths of a tree, from the leaves up; on a chain the same as ``block``.
-  ///
-  /// - SeeAlso: Weng et al. 2025, arXiv:2505.12398.
-  case traversal
-  /// Drafts survive that are probable enough for the entropy of their place. Lossy.
-  ///
-  /// - SeeAlso: Cai et al. 2024, arXiv:2401.10774 (Medusa).
-  case typical
-  /// Drafts survive that are among the most probable tokens and nearly as probable as the first.
-  /// Lossy.
-  case relaxed
-  /// A draft that the target did not choose survives where the target was unsure and chooses what
-  /// was drafted after it. Lossy.
-  ///
-  /// - SeeAlso: Li et al. 2025, arXiv:2511.22972 (FLy).
-  case deferred
+package import InferenceTypes
 
-  /// Whether the text has the law of decoding without drafts.
-  package var isLossless: Bool { lossless != nil }
-
+extension VerifyRule {
   /// The rule, if it is lossless.
   package var lossless: LosslessRule? {
     switch self {
@@ -72,6 +24,25 @@ package enum VerifyRule: String, Sendable, CaseIterable, Hashable {
     case .rejection, .traversal: .treeWithLaw
     case .kSequential: .independentWithLaw
     }
+  }
+}
+
+extension VerifyRule {
+  /// How a source that searches for single tokens best guesses: with the target's noise where it
+  /// decides, and otherwise what is most probable.
+  package func guessed(_ sampling: SamplingParameters) -> SamplingParameters {
+    guard demand != .sharedNoise else { return sampling }
+    var guessed = sampling
+    guessed.temperature = 0
+    // It needs chance.
+    guessed.mirostatTau = 0
+    return guessed
+  }
+
+  /// Whether a draft model draws by chance for this rule, and sends the laws of its draws. At
+  /// temperature 0 it has no choice.
+  package func drawsDrafts(_ sampling: SamplingParameters) -> Bool {
+    demand.needsLaw && sampling.temperature > 0
   }
 }
 

@@ -1,13 +1,14 @@
-/// Which blocks the nodes of a pass attend to; the same for all layers.
+/// Which blocks the nodes of a pass attend to; the same for all layers. Nodes that a batch joins stand
+/// before it: they are attended to and attend to nothing.
 ///
 /// A node attends to its own sequence only. All nodes of a sequence share its committed full
 /// blocks. After these the nodes of its longest chain go on in the sequence's own blocks; every
 /// other branch of its tree has a tail of its own: copies of those blocks in which the branch's
 /// nodes replace the chain's.
 struct AttentionPlan: Sendable {
-  /// One node of the pass.
+  /// One node of the pass, or one that it joins.
   struct Place: BitwiseCopyable, Sendable {
-    /// Its index in the pass, or -1.
+    /// Index of its parent's place, or -1.
     var parent: Int
     /// Logical position.
     var position: Int
@@ -15,6 +16,8 @@ struct AttentionPlan: Sendable {
     var sequence: Int
     /// Counted over all sequences.
     var tail: Int
+    /// Its index in the pass; -1 where it is joined.
+    var node: Int
     /// Whether it is beside its sequence's longest chain.
     var isAside: Bool
     /// Where its key and value are written.
@@ -29,15 +32,20 @@ struct AttentionPlan: Sendable {
     var commonCount: Int
   }
 
+  /// Nodes of the pass.
   private(set) var nodeCount = 0
+  /// Those and the nodes that they join.
+  private(set) var placeCount = 0
   private var sequenceCount = 0
   private var tailCount = 0
   private var blockCount = 0
-  /// Per node, in the order of the pass.
+  /// Sequence by sequence, each in the order of its cache.
   let places: MemoryView<Place>
-  /// Nodes by sequence, each sequence's by tail, each tail's by position.
+  /// Per node of the pass.
+  private let placeOfNode: MemoryView<Int>
+  /// Places of the nodes of the pass: by sequence, each sequence's by tail, each tail's by position.
   let order: MemoryView<Int>
-  /// The last node of each tail.
+  /// The last place of each tail.
   private let tips: MemoryView<Int>
   let sequences: MemoryView<Sequence>
   private let blocks: MemoryView<UInt32>
@@ -45,13 +53,17 @@ struct AttentionPlan: Sendable {
   /// A plan without nodes in the arena's memory; the one before is lost.
   init(arena: AttentionArena) {
     places = arena.places
+    placeOfNode = arena.placeOfNode
     order = arena.order
     tips = arena.tips
     sequences = arena.sequences
     blocks = arena.blocks
   }
 
-  /// The last node of a tail.
+  /// Where a node of the pass is written.
+  func cached(node: Int) -> CachePlace { places[placeOfNode[node]].cached }
+
+  /// The last place of a tail.
   func tip(of tail: Int) -> Int { tips[tail] }
 
   /// The blocks of a sequence with these numbers, of those up to its longest chain's end.
@@ -59,23 +71,28 @@ struct AttentionPlan: Sendable {
     blocks.range(sequences[sequence].firstBlock + numbers.lowerBound, numbers.count)
   }
 
-  /// Adds the latest batch of `cache`.
-  mutating func append(_ cache: KVCache) {
+  /// Adds the latest `count` nodes of `cache`, and those that they join.
+  mutating func append(_ cache: KVCache, count: Int) {
     let nodes = cache.nodes
-    let start = nodeCount
+    let joined = nodes.count - count
+    let start = placeCount
     let chainTail = tailCount
-    nodeCount += nodes.count
+    let firstNode = nodeCount
+    placeCount += nodes.count
+    nodeCount += count
     tailCount += 1
     for index in nodes.indices {
       let node = nodes[index]
       places[start + index] = Place(
         parent: node.parent < 0 ? -1 : start + node.parent, position: node.position,
-        sequence: sequenceCount, tail: node.isAside ? -1 : chainTail, isAside: node.isAside,
+        sequence: sequenceCount, tail: node.isAside ? -1 : chainTail,
+        node: index < joined ? -1 : firstNode + index - joined, isAside: node.isAside,
         cached: node.place)
+      if index >= joined { placeOfNode[firstNode + index - joined] = start + index }
       if !node.isAside { tips[chainTail] = start + index }
     }
     // Children stand after their parents: from the back, the first of a branch is its tip.
-    for index in stride(from: nodeCount - 1, through: start, by: -1) {
+    for index in stride(from: placeCount - 1, through: start, by: -1) {
       if places[index].tail < 0 {
         places[index].tail = tailCount
         tips[tailCount] = index
@@ -84,9 +101,9 @@ struct AttentionPlan: Sendable {
       let parent = places[index].parent
       if parent >= 0, places[parent].tail < 0 { places[parent].tail = places[index].tail }
     }
-    var filled = start
+    var filled = firstNode
     for tail in chainTail..<tailCount {
-      for index in start..<nodeCount where places[index].tail == tail {
+      for index in start + joined..<placeCount where places[index].tail == tail {
         order[filled] = index
         filled += 1
       }

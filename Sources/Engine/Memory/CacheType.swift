@@ -4,6 +4,9 @@ package enum CacheType: String, Sendable, CaseIterable {
   case f32
   /// Rounded to half precision: half the memory.
   case f16
+  /// Int16, multiples of one step for each position and head: half the memory, and products that the
+  /// kernels sum as integers.
+  case i16
   /// Int8 with one scale for each 32 elements: about a quarter of the memory.
   // The name of the format, as everywhere else.
   // swift-format-ignore: AlwaysUseLowerCamelCase
@@ -15,7 +18,7 @@ package struct CacheTypes: Sendable, Equatable {
   package var keys: CacheType
   package var values: CacheType
 
-  package init(keys: CacheType = .f16, values: CacheType = .f16) {
+  package init(keys: CacheType = .i16, values: CacheType = .i16) {
     self.keys = keys
     self.values = values
   }

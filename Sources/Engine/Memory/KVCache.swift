@@ -2,7 +2,8 @@
 ///
 /// Position p is in block p / 16, lane p % 16. Of a batch, the longest chain is written where it
 /// would stand if it were accepted; the other nodes go to blocks beside it. Only when they are
-/// accepted does anything move. Lives on its engine's thread.
+/// accepted does anything move. A batch may also join the nodes that are there, which is how a draft
+/// model grows a tree. Lives on its engine's thread.
 package final class KVCache {
   let pool: KVPool
   /// Blocks of the committed positions, and of the batch's longest chain after them.
@@ -11,18 +12,20 @@ package final class KVCache {
   package private(set) var committedCount: Int
   /// Blocks of the nodes beside the longest chain, 16 to each.
   private var sideBlocks: [Int] = []
-  /// Nodes of the latest batch; empty once committed or dropped.
+  /// Nodes of the latest batch and those that it joined; empty once committed or dropped.
   private(set) var nodes: [Node] = []
 
-  /// One node of the latest batch.
+  /// One node of the latest batches.
   struct Node: BitwiseCopyable {
-    /// Its index in the batch, or -1.
+    /// Its index among the nodes, or -1.
     var parent: Int
     /// Logical position.
     var position: Int
-    /// Whether it is written beside the sequence.
-    var isAside: Bool
+    /// Its lane beside the sequence, counted over all side blocks; -1 on the longest chain.
+    var sideLane: Int
     var place: CachePlace
+
+    var isAside: Bool { sideLane >= 0 }
   }
 
   /// A sequence without positions.
@@ -51,96 +54,149 @@ package final class KVCache {
     Array(blocks.prefix(BlockLayout.blocks(for: committedCount)))
   }
 
-  /// Makes room for a batch of nodes after the committed positions; the batch before is dropped.
+  /// Makes room for a batch of nodes after the committed positions; the batch before is dropped,
+  /// unless the new one joins it.
   ///
-  /// - Parameter parents: each before its child, -1 for the last committed position.
+  /// - Parameters:
+  ///   - parents: each before its child, -1 for the last committed position.
+  ///   - isJoining: whether the nodes that are there stay, and parents count them first.
   /// - Throws: ``EngineError/keyValueMemoryFull(wanted:free:blockBytes:)``; the committed positions
-  ///   stay what they are.
-  func takeScratch(_ parents: [Int]) throws(EngineError) {
-    dropScratch()
-    let sideCount = layOut(parents)
+  ///   and the nodes that were to stay are what they were.
+  func takeScratch(_ parents: [Int], isJoining: Bool = false) throws(EngineError) {
+    if !isJoining { dropScratch() }
+    let oldCount = nodes.count
+    layOut(parents)
     do {
-      try takeBlocks(sideCount: sideCount)
+      try takeBlocks()
     } catch {
-      nodes.removeAll(keepingCapacity: true)
+      nodes.removeSubrange(oldCount...)
       throw error
     }
     for index in nodes.indices {
       let node = nodes[index]
-      let at = node.isAside ? node.place.lane : node.position
+      let at = node.isAside ? node.sideLane : node.position
       let (number, lane) = at.quotientAndRemainder(dividingBy: BlockLayout.length)
       nodes[index].place = CachePlace(
         block: node.isAside ? sideBlocks[number] : blocks[number], lane: lane)
     }
   }
 
-  /// Fills `nodes`, numbering those beside the longest chain in their lanes; returns how many.
-  private func layOut(_ parents: [Int]) -> Int {
-    var deepest = 0
+  /// Appends to `nodes`. The longest chain of a batch that joins nothing stands in the sequence,
+  /// all others take the first free lanes beside it.
+  private func layOut(_ parents: [Int]) {
+    let oldCount = nodes.count
+    var deepest = oldCount
     for (index, parent) in parents.enumerated() {
       let position = parent < 0 ? committedCount : nodes[parent].position + 1
       nodes.append(
         Node(
-          parent: parent, position: position, isAside: true, place: CachePlace(block: 0, lane: 0)))
-      if position > nodes[deepest].position { deepest = index }
+          parent: parent, position: position, sideLane: .max, place: CachePlace(block: 0, lane: 0)))
+      if position > nodes[deepest].position { deepest = oldCount + index }
     }
-    var onChain = nodes.isEmpty ? -1 : deepest
-    while onChain >= 0 {
-      nodes[onChain].isAside = false
-      onChain = nodes[onChain].parent
+    if oldCount == 0 {
+      var onChain = nodes.isEmpty ? -1 : deepest
+      while onChain >= 0 {
+        nodes[onChain].sideLane = -1
+        onChain = nodes[onChain].parent
+      }
     }
-    var sideCount = 0
-    for index in nodes.indices where nodes[index].isAside {
-      nodes[index].place.lane = sideCount
-      sideCount += 1
+    var lane = 0
+    for index in nodes.indices.dropFirst(oldCount) where nodes[index].isAside {
+      while nodes[..<oldCount].contains(where: { $0.sideLane == lane }) { lane += 1 }
+      nodes[index].sideLane = lane
+      lane += 1
     }
-    return sideCount
   }
 
-  /// Takes all blocks of a batch or none.
-  private func takeBlocks(sideCount: Int) throws(EngineError) {
+  /// Takes all blocks of the nodes or none.
+  private func takeBlocks() throws(EngineError) {
     let end = nodes.reduce(committedCount) { max($0, $1.position + 1) }
-    let total = BlockLayout.blocks(for: end)
+    let sideEnd = nodes.reduce(0) { max($0, $1.sideLane + 1) }
+    let total = max(blocks.count, BlockLayout.blocks(for: end))
+    let sideTotal = max(sideBlocks.count, BlockLayout.blocks(for: sideEnd))
     // A partly filled block is about to be written, so it must be ours alone.
-    let partial = committedCount % BlockLayout.length > 0 ? blocks.count - 1 : nil
-    let copies = partial.map { pool.referenceCount(of: blocks[$0]) > 1 } ?? false
+    let number = committedCount / BlockLayout.length
+    let copies =
+      committedCount % BlockLayout.length > 0 && pool.referenceCount(of: blocks[number]) > 1
     try pool.reserve(
-      total - blocks.count + (copies ? 1 : 0) + BlockLayout.blocks(for: sideCount))
-    if let partial, copies {
+      total - blocks.count + (copies ? 1 : 0) + sideTotal - sideBlocks.count)
+    if copies {
       let copy = try pool.take()
-      pool.store.copyBlock(blocks[partial], to: copy)
-      pool.release(blocks[partial])
-      blocks[partial] = copy
+      pool.store.copyBlock(blocks[number], to: copy)
+      pool.release(blocks[number])
+      blocks[number] = copy
     }
     while blocks.count < total { blocks.append(try pool.take()) }
-    for _ in 0..<BlockLayout.blocks(for: sideCount) { sideBlocks.append(try pool.take()) }
+    while sideBlocks.count < sideTotal { sideBlocks.append(try pool.take()) }
   }
 
   /// Makes nodes of the latest batch the next committed positions and drops the others.
   /// - Parameter path: indices in the batch, each the child of the one before, the first a child of
   ///   the last committed position.
-  package func commit(_ path: [Int]) {
-    var parent = -1
+  package func commit(_ path: [Int]) { commit(path, keeping: []) }
+
+  /// Makes nodes the next committed positions and keeps some of those below them.
+  ///
+  /// - Parameters:
+  ///   - path: indices among the nodes, each the child of the one before, the first a child of the
+  ///     last committed position.
+  ///   - kept: indices of nodes below the path's end, ascending, each with its parent; they are
+  ///     counted anew in this order. All others are dropped.
+  package func commit(_ path: [Int], keeping kept: [Int]) {
+    var end = -1
     for index in path {
       precondition(index >= 0 && index < nodes.count, "node \(index) of \(nodes.count)")
       let node = nodes[index]
-      precondition(node.parent == parent, "node \(index) is no child of \(parent)")
+      precondition(node.parent == end, "node \(index) is no child of \(end)")
       if node.isAside {
         let (number, lane) = node.position.quotientAndRemainder(dividingBy: BlockLayout.length)
         // Nobody else reads this lane: a fork shares no positions past those committed before.
         pool.store.copyPosition(node.place, to: CachePlace(block: blocks[number], lane: lane))
       }
-      parent = index
+      end = index
     }
     committedCount += path.count
-    dropScratch()
+    guard !kept.isEmpty else { return dropScratch() }
+    var next = 0
+    for index in kept {
+      precondition(index >= next && index < nodes.count, "kept node \(index) of \(nodes.count)")
+      var node = nodes[index]
+      if node.parent == end {
+        node.parent = -1
+      } else {
+        guard let parent = kept.firstIndex(of: node.parent) else {
+          preconditionFailure("node \(index) is kept without its parent \(node.parent)")
+        }
+        node.parent = parent
+      }
+      // No later node has a smaller index, so what is overwritten is read no more.
+      nodes[next] = node
+      next += 1
+    }
+    nodes.removeSubrange(next...)
+    trimBlocks()
   }
 
-  /// Forgets the latest batch.
+  /// Forgets the latest batch, and what it joined.
   package func dropScratch() {
     nodes.removeAll(keepingCapacity: true)
-    while let block = sideBlocks.popLast() { pool.release(block) }
-    releaseBlocks(after: BlockLayout.blocks(for: committedCount))
+    trimBlocks()
+  }
+
+  /// Forgets the latest `count` nodes; what they joined stays.
+  func dropLatest(_ count: Int) {
+    nodes.removeLast(count)
+    trimBlocks()
+  }
+
+  /// Gives back the blocks behind the last position that is in use.
+  private func trimBlocks() {
+    let end = nodes.reduce(committedCount) { max($0, $1.position + 1) }
+    let sideEnd = nodes.reduce(0) { max($0, $1.sideLane + 1) }
+    while sideBlocks.count > BlockLayout.blocks(for: sideEnd) {
+      pool.release(sideBlocks.removeLast())
+    }
+    releaseBlocks(after: BlockLayout.blocks(for: end))
   }
 
   /// Drops every committed position from `end` on, and the latest batch.

@@ -9,7 +9,7 @@ extension ForwardPass {
     layer: Int, node: Int, keys: MemoryView<Float>, values: MemoryView<Float>
   ) {
     let layout = store.layout
-    let place = plan.places[node].cached
+    let place = plan.cached(node: node)
     for head in 0..<layout.headCount {
       kernels.storeKey(
         keys.range(head * layout.headLength, layout.headLength), layout: layout,
@@ -68,11 +68,12 @@ extension ForwardPass {
       kernels: kernels, layout: store.layout, setting: setting, query: arena.queryKeyValue,
       out: arena.attended, scratch: scratch)
     for query in part.queries {
-      let node = plan.order[query / part.group]
+      let place = plan.places[plan.order[query / part.group]]
       let column = (part.head * part.group + query % part.group) * headLength
-      let end = plan.places[node].position + 1
+      let end = place.position + 1
       tile.append(
-        queryOffset: node * stride + column, outOffset: node * shape.queryLength + column,
+        queryOffset: place.node * stride + column,
+        outOffset: place.node * shape.queryLength + column,
         first: shape.firstVisible(from: end - 1, layer: part.layer), end: end)
     }
     let segments = Segments(pass: self, part: part, scratch: scratch)

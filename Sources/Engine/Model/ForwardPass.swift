@@ -14,6 +14,8 @@ struct ForwardPass: Sendable {
   /// Logical position of each node.
   let positions: MemoryView<Int>
   let logitNodes: MemoryView<Int>
+  /// What is left out.
+  let skipped: SublayerSet
   /// Says whether to give up; `nil` where nobody may.
   var stop: PassStop?
 
@@ -30,9 +32,17 @@ struct ForwardPass: Sendable {
       if shape.embeddingScale != 1 { kernels.scale(embedding, by: shape.embeddingScale) }
     }
     for (index, layer) in model.weights.layers.enumerated() {
+      let attends = !skipped.skipsAttention(layer: index)
+      let feedsForward = !skipped.skipsFeedForward(layer: index)
+      // A layer that is left out has no barriers, and nothing to give up.
+      guard attends || feedsForward else { continue }
       if worker.index == 0 { stop?.ask(before: index) }
-      attend(layer, index: index, worker)
-      feedForward(layer, worker)
+      if attends { attend(layer, index: index, worker) }
+      if feedsForward {
+        feedForward(layer, hasUpdate: attends, worker)
+      } else {
+        for node in worker.share(of: count) { addAttention(layer, node: node) }
+      }
       if let stop, stop.ends(after: index) { return }
     }
     computeLogits(worker)
@@ -115,11 +125,16 @@ struct ForwardPass: Sendable {
     kernels.add(update, to: arena.residual.range(node * width, width))
   }
 
-  private func feedForward(_ layer: LayerWeights, _ worker: WorkerContext) {
+  private func addAttention(_ layer: LayerWeights, node: Int) {
+    addUpdate(node: node, bias: layer.attentionOutputBias, norm: layer.postAttentionNorm)
+  }
+
+  /// `hasUpdate` says whether attention has left something to be added first.
+  private func feedForward(_ layer: LayerWeights, hasUpdate: Bool, _ worker: WorkerContext) {
     let width = shape.embeddingLength
     let inner = shape.feedForwardLength
     for node in worker.share(of: count) {
-      addUpdate(node: node, bias: layer.attentionOutputBias, norm: layer.postAttentionNorm)
+      if hasUpdate { addAttention(layer, node: node) }
       let input = arena.normed.range(node * width, width)
       kernels.rmsNorm(
         arena.residual.range(node * width, width), weight: layer.feedForwardNorm,

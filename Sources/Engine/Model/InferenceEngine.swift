@@ -85,7 +85,8 @@ package final class InferenceEngine {
   }
 
   /// Evaluates a batch after the committed positions of `cache`, leaving its keys and values in
-  /// the cache's scratch rows and the wanted logits in ``withLogits(_:)``.
+  /// the cache's scratch rows and the wanted logits in ``withLogits(_:)``. Where it joins the
+  /// batches before, all of them together stay within ``batchLimit``.
   ///
   /// - Throws: ``EngineError`` for a batch that is empty or too large, a token outside the
   ///   vocabulary, a parent that does not stand before its child, a full context, or no free cache
@@ -95,15 +96,16 @@ package final class InferenceEngine {
     plan = AttentionPlan(arena: attention)
     rowCount = 0
     try append(batch, cache: cache)
-    run()
+    run(skipping: batch.skipped)
   }
 
   /// Evaluates batches of several sequences in one pass, each after the committed positions of its
   /// own cache. Every logit has the bits that ``forward(_:cache:)`` of its part alone gives; the
-  /// rows of a part follow those of the parts before it.
+  /// rows of a part follow those of the parts before it. All parts leave out the same sublayers.
   ///
   /// - Throws: ``ForwardFailure`` with the first part that cannot be evaluated, as
-  ///   ``forward(_:cache:)`` says; then nothing is evaluated and no part has scratch rows left.
+  ///   ``forward(_:cache:)`` says; then nothing is evaluated, and no part has scratch rows but those
+  ///   that it was to join.
   package func forward(_ parts: [ForwardPart]) throws(ForwardFailure) {
     plan = AttentionPlan(arena: attention)
     rowCount = 0
@@ -113,18 +115,21 @@ package final class InferenceEngine {
       do {
         try append(parts[index].batch, cache: parts[index].cache)
       } catch {
-        for part in parts[...index] { part.cache.dropScratch() }
+        for part in parts[..<index] { part.cache.dropLatest(part.batch.tokens.count) }
+        if !parts[index].batch.joinsScratch { parts[index].cache.dropScratch() }
         throw ForwardFailure(part: index, error: error)
       }
     }
-    guard !parts.isEmpty else {
+    guard let first = parts.first else {
       throw ForwardFailure(part: 0, error: .batchTooLarge(count: 0, limit: Self.batchLimit))
     }
-    run()
+    let skipped = first.batch.skipped
+    precondition(parts.allSatisfy { $0.batch.skipped == skipped }, "one pass leaves out one set")
+    run(skipping: skipped)
   }
 
   /// ``forward(_:cache:)`` that can be given up between two layers: there are no logits then, and
-  /// the cache has its committed positions and nothing else.
+  /// the cache has its committed positions, the nodes that the batch joins, and nothing else.
   ///
   /// - Parameters:
   ///   - batch: what to evaluate.
@@ -139,12 +144,12 @@ package final class InferenceEngine {
     rowCount = 0
     try append(batch, cache: cache)
     let stop = PassStop(shouldStop)
-    run(stop: stop)
+    run(skipping: batch.skipped, stop: stop)
     // The question may hold what its asker owns.
     job.pass.withLock { $0?.stop = nil }
     guard !stop.hasStopped else {
       logitRowCount = 0
-      cache.dropScratch()
+      cache.dropLatest(batch.tokens.count)
       return false
     }
     return true
@@ -198,11 +203,22 @@ package final class InferenceEngine {
       batch.logitNodes.allSatisfy({ $0 >= 0 && $0 < count })
     else { throw .batchTooLarge(count: start + count, limit: Self.batchLimit) }
     let committed = cache.committedCount
+    let joined = batch.joinsScratch ? cache.nodes.count : 0
+    guard plan.placeCount + joined + count <= Self.batchLimit else {
+      throw .batchTooLarge(count: plan.placeCount + joined + count, limit: Self.batchLimit)
+    }
     var deepest = 0
     for node in 0..<count {
       let parent = batch.parents[node]
-      guard parent >= -1, parent < node else { throw .invalidParent(node: node, parent: parent) }
-      let position = parent < 0 ? committed : inputs.positions[start + parent] + 1
+      guard parent >= -1, parent < joined + node else {
+        throw .invalidParent(node: node, parent: parent)
+      }
+      let position =
+        parent < 0
+        ? committed
+        : 1
+          + (parent < joined
+            ? cache.nodes[parent].position : inputs.positions[start + parent - joined])
       inputs.positions[start + node] = position
       deepest = max(deepest, position - committed)
       let token = Int(batch.tokens[node].rawValue)
@@ -214,21 +230,21 @@ package final class InferenceEngine {
     guard committed + deepest < contextLength else {
       throw .contextFull(used: committed, wanted: deepest + 1, capacity: contextLength)
     }
-    try cache.takeScratch(batch.parents)
+    try cache.takeScratch(batch.parents, isJoining: batch.joinsScratch)
     for node in batch.logitNodes {
       inputs.logitNodes[rowCount] = start + node
       rowCount += 1
     }
-    plan.append(cache)
+    plan.append(cache, count: count)
   }
 
-  /// Evaluates what was prepared.
-  private func run(stop: PassStop? = nil) {
+  /// Evaluates what was prepared, without these sublayers.
+  private func run(skipping skipped: SublayerSet, stop: PassStop? = nil) {
     let pass = ForwardPass(
       model: model, arena: arena, rotary: rotary, attention: attention, store: pool.store,
       plan: plan, tokens: inputs.tokens.range(0, plan.nodeCount),
       positions: inputs.positions.range(0, plan.nodeCount),
-      logitNodes: inputs.logitNodes.range(0, rowCount), stop: stop)
+      logitNodes: inputs.logitNodes.range(0, rowCount), skipped: skipped, stop: stop)
     job.pass.withLock { $0 = pass }
     threads.run(job)
     logitRowCount = rowCount

@@ -11,22 +11,36 @@ package final class Model: Sendable {
   package let fingerprint: [UInt8]
   /// Bytes of weights held in memory beside the mapped file.
   package var sizeBytes: Int { weights.sizeBytes }
+  /// Whether the rewritten matrices are those of a ``WeightCache``, shared with other processes.
+  package let sharesWeights: Bool
   let weights: Weights
 
   /// Uses the fastest kernels of this machine unless told; `threadCount` threads rewrite the weights;
-  /// calls `progress` with the share of the weights loaded, 0...1.
+  /// calls `progress` with the share of the weights loaded, 0...1. The native backend takes rewritten
+  /// weights from `weightCache` and keeps them there; `warn` hears where that fails, which only costs
+  /// time and memory.
   ///
   /// - Throws: ``EngineError`` where the file is not a model this engine runs.
   package init(
     file: GGUFFile, backend: Backend = .native, kernels: Kernels = .best,
-    threadCount: Int = 1, progress: (Double) -> Void = { _ in }
+    threadCount: Int = 1, weightCache: WeightCache? = nil,
+    warn: (WeightCacheWarning) -> Void = { _ in }, progress: (Double) -> Void = { _ in }
   ) throws(EngineError) {
     shape = try ModelShape(file: file)
     self.backend = backend
     self.kernels = kernels
-    weights = try Weights(
-      file: file, shape: shape, backend: backend, threads: WorkerThreads(count: threadCount),
-      progress: progress)
+    let threads = try WorkerThreads(count: threadCount)
+    if backend == .native, let weightCache,
+      let shared = try weightCache.weights(
+        file: file, shape: shape, threads: threads, warn: warn, progress: progress)
+    {
+      weights = shared
+      sharesWeights = true
+    } else {
+      weights = try Weights(
+        file: file, shape: shape, backend: backend, threads: threads, progress: progress)
+      sharesWeights = false
+    }
     fingerprint = file.fingerprint
   }
 }
@@ -40,6 +54,11 @@ package struct ForwardBatch: Sendable {
   package var parents: [Int] = []
   /// Indices of the nodes whose logits are wanted, ascending.
   package var logitNodes: [Int] = []
+  /// Whether the nodes join those that the cache holds beside its committed positions, rather than
+  /// take their place. Parents then count those first, in their order.
+  package var joinsScratch = false
+  /// What the pass leaves out. The logits are then those of another, worse model.
+  package var skipped = SublayerSet()
 
   package init() {}
 

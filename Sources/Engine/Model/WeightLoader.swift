@@ -6,11 +6,16 @@ struct WeightLoader {
   private let shape: ModelShape
   private let backend: Backend
   private let threads: WorkerThreads
+  private let panels: PanelSource
   private var unused: Set<String>
   private(set) var vectors: [AlignedBuffer] = []
 
-  init(file: GGUFFile, shape: ModelShape, backend: Backend, threads: WorkerThreads) {
+  init(
+    file: GGUFFile, shape: ModelShape, backend: Backend, threads: WorkerThreads,
+    panels: PanelSource
+  ) {
     self.file = file
+    self.panels = panels
     self.threads = threads
     self.shape = shape
     self.backend = backend
@@ -153,6 +158,14 @@ struct WeightLoader {
     return values
   }
 
+  /// The matrix that makes logits; the embedding where the file has no other.
+  mutating func output() throws(EngineError) -> LinearLayer {
+    let isTied = file.tensor(named: "output.weight") == nil
+    return try linear(
+      isTied ? "token_embd.weight" : "output.weight", rows: shape.vocabularyCount,
+      cols: shape.embeddingLength)
+  }
+
   mutating func linear(_ name: String, rows: Int, cols: Int) throws(EngineError) -> LinearLayer {
     let (tensor, format) = try tensor(name, rows: rows, cols: cols)
     return try linear([tensor], format: format, cols: cols)
@@ -178,6 +191,10 @@ struct WeightLoader {
   private func linear(_ tensors: [GGUFTensor], format: WeightFormat, cols: Int)
     throws(EngineError) -> LinearLayer
   {
+    if case .mapped(let reader) = panels {
+      let rows = tensors.reduce(0) { $0 + $1.rowCount }
+      return .packed(try reader.matrix(format: format, rows: rows, cols: cols))
+    }
     var buffers: [UnsafeRawBufferPointer] = unsafe []
     for tensor in tensors {
       // safe: the mapping lives as long as `file`, which outlives this call.
@@ -187,10 +204,10 @@ struct WeightLoader {
     defer { for tensor in tensors { file.releaseMemory(of: tensor) } }
     switch backend {
     case .native:
-      return .packed(
-        try unsafe PackedMatrix(
-          parts: buffers, format: format, cols: cols, threads: threads)
-      )
+      let matrix = try unsafe PackedMatrix(
+        parts: buffers, format: format, cols: cols, threads: threads)
+      if case .written(let writer) = panels { try writer.append(matrix) }
+      return .packed(matrix)
     case .openBLAS:
       return .dense(try unsafe DenseMatrix(parts: buffers, format: format, cols: cols))
     }

@@ -60,9 +60,10 @@ final class Weights: Sendable {
   /// Calls `progress` with the share of layers done, 0...1.
   init(
     file: GGUFFile, shape: ModelShape, backend: Backend, threads: WorkerThreads,
-    progress: (Double) -> Void
+    panels: PanelSource = .repacked, progress: (Double) -> Void
   ) throws(EngineError) {
-    var loader = WeightLoader(file: file, shape: shape, backend: backend, threads: threads)
+    var loader = WeightLoader(
+      file: file, shape: shape, backend: backend, threads: threads, panels: panels)
     var layers: [LayerWeights] = []
     for index in 0..<shape.layerCount {
       layers.append(try loader.layer(index))
@@ -71,15 +72,29 @@ final class Weights: Sendable {
     self.layers = layers
     let width = shape.embeddingLength
     outputNorm = try loader.vector("output_norm.weight", count: width)
-    let isTied = file.tensor(named: "output.weight") == nil
-    output = try loader.linear(
-      isTied ? "token_embd.weight" : "output.weight", rows: shape.vocabularyCount, cols: width)
+    output = try loader.output()
     (embedding, embeddingFormat) = try loader.tensor(
       "token_embd.weight", rows: shape.vocabularyCount, cols: width)
     rotaryDivisors = try loader.rotaryDivisors()
     try loader.refuseUnused()
     vectors = loader.vectors
     self.file = file
+    progress(1)
+  }
+
+  /// Rewrites all matrices, in the order in which loading asks for them, without keeping more than
+  /// those of one layer. Calls `progress` with the share of layers done, 0...1.
+  static func write(
+    to writer: PackedFileWriter, file: GGUFFile, shape: ModelShape, threads: WorkerThreads,
+    progress: (Double) -> Void
+  ) throws(EngineError) {
+    var loader = WeightLoader(
+      file: file, shape: shape, backend: .native, threads: threads, panels: .written(writer))
+    for index in 0..<shape.layerCount {
+      _ = try loader.layer(index)
+      progress(Double(index + 1) / Double(shape.layerCount + 1))
+    }
+    _ = try loader.output()
     progress(1)
   }
 

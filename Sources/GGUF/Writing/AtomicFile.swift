@@ -49,26 +49,43 @@ package struct AtomicFile: ~Copyable {
   /// - Throws: ``GGUFError/noSpace(path:needed:available:)`` for what did not fit,
   ///   ``GGUFError/cannotWrite(path:errno:)``.
   package func append(_ bytes: Span<UInt8>) throws(GGUFError) {
-    let code = unsafe bytes.withUnsafeBytes { unsafe writeAll($0, to: descriptor) }
+    try check(
+      code: unsafe bytes.withUnsafeBytes { unsafe writeAll($0, to: descriptor) },
+      byteCount: bytes.count)
+  }
+
+  /// Writes bytes at the start of the file over those that were appended first.
+  ///
+  /// - Throws: what ``append(_:)`` throws.
+  package func overwriteStart(_ bytes: Span<UInt8>) throws(GGUFError) {
+    try check(
+      code: unsafe bytes.withUnsafeBytes { unsafe writeAll($0, to: descriptor, from: 0) },
+      byteCount: bytes.count)
+  }
+
+  private func check(code: Int32, byteCount: Int) throws(GGUFError) {
     switch code {
     case 0: return
     case ENOSPC, EDQUOT:
-      throw .noSpace(path: path, needed: bytes.count, available: availableBytes ?? 0)
+      throw .noSpace(path: path, needed: byteCount, available: availableBytes ?? 0)
     default: throw .cannotWrite(path: path, errno: code)
     }
   }
 
   /// Brings the bytes to the disk, then gives the file its name.
   ///
+  /// - Parameter isDurable: whether to wait for the disk. Without that, a machine that loses power
+  ///   may come back with a file of that name and other bytes: for readers who check all of them.
   /// - Throws: ``GGUFError/alreadyExists(path:)`` where a file of that name has appeared and is not
   ///   to be replaced, ``GGUFError/cannotWrite(path:errno:)``.
-  package mutating func commit() throws(GGUFError) {
-    guard fsync(descriptor) == 0 else { throw .cannotWrite(path: path, errno: errno) }
+  package mutating func commit(isDurable: Bool = true) throws(GGUFError) {
+    if isDurable, fsync(descriptor) != 0 { throw .cannotWrite(path: path, errno: errno) }
     if replacing {
       try replace()
     } else {
       try link()
     }
+    guard isDurable else { return }
     let directory = unsafe Glibc::open(Self.directory(of: path), O_RDONLY | O_DIRECTORY | O_CLOEXEC)
     guard directory >= 0 else { return }
     // The file is there and whole; not every file system can promise that its name stays.
@@ -169,12 +186,20 @@ package struct AtomicFile: ~Copyable {
   }
 }
 
-/// Writes all of `bytes` and returns 0, or the error number.
-private func writeAll(_ bytes: UnsafeRawBufferPointer, to descriptor: Int32) -> Int32 {
+/// Writes all of `bytes`, at the end or from an offset on, and returns 0, or the error number.
+private func writeAll(
+  _ bytes: UnsafeRawBufferPointer, to descriptor: Int32, from offset: Int? = nil
+) -> Int32 {
   var written = 0
   while written < bytes.count {
-    let step = unsafe write(
-      descriptor, bytes.baseAddress?.advanced(by: written), bytes.count - written)
+    let start = unsafe bytes.baseAddress?.advanced(by: written)
+    let rest = bytes.count - written
+    let step =
+      if let offset {
+        unsafe pwrite(descriptor, start, rest, offset + written)
+      } else {
+        unsafe write(descriptor, start, rest)
+      }
     if step < 0 && errno == EINTR { continue }
     guard step > 0 else { return step < 0 ? errno : EIO }
     written += step

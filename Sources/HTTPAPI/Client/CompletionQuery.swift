@@ -21,8 +21,14 @@ package struct CompletionQuery: Sendable {
   package var ignoresEndOfSequence = false
   /// Asks for the token ids beside the text.
   package var returnsTokens = false
+  /// How drafts are judged; `nil` leaves it to the server.
+  package var rule: VerifyRuleParameters?
+  /// A text that the answer is expected to be like; empty for none.
+  package var prediction = ""
   /// Text arrives piece by piece; otherwise at once.
   package var streams = true
+  /// How two models share the text; `nil` asks for the target's own.
+  package var collaboration: CollaborationParameters?
 
   package init(prompt: Prompt) { self.prompt = prompt }
 }
@@ -57,16 +63,49 @@ extension CompletionQuery {
       JSONMember(name: "return_tokens", value: .boolean(returnsTokens)),
       JSONMember(name: "stream", value: .boolean(streams)),
     ]
+    if sampling.mirostatTau > 0 {
+      members += [
+        JSONMember(name: "mirostat", value: 2),
+        JSONMember(name: "mirostat_tau", value: .number(Double(sampling.mirostatTau))),
+        JSONMember(name: "mirostat_eta", value: .number(Double(sampling.mirostatEta))),
+      ]
+    }
+    members += collaboration?.members ?? []
     if let seed {
       members.append(JSONMember(name: "seed", value: .integer(Int(bitPattern: UInt(seed)))))
     }
     if let tokenLimit {
       members.append(JSONMember(name: "max_tokens", value: .integer(tokenLimit)))
     }
+    if let rule { members += Self.members(rule) }
+    if !prediction.isEmpty {
+      let value: JSONValue = ["type": "content", "content": .string(prediction)]
+      members.append(JSONMember(name: "prediction", value: value))
+    }
     if streams {
       members.append(JSONMember(name: "stream_options", value: ["include_usage": true]))
     }
     return .object(members)
+  }
+
+  private static func members(_ rule: VerifyRuleParameters) -> [JSONMember] {
+    var members = [JSONMember(name: "verify_rule", value: .string(rule.rule.rawValue))]
+    func add(_ name: String, _ value: JSONValue) {
+      members.append(JSONMember(name: name, value: value))
+    }
+    switch rule.rule {
+    case .typical:
+      add("typical_probability", .number(rule.typicalProbability))
+      add("typical_entropy", .number(rule.typicalEntropy))
+    case .relaxed:
+      add("relaxed_candidates", .integer(rule.relaxedCandidates))
+      add("relaxed_margin", .number(rule.relaxedMargin))
+    case .deferred:
+      if let entropy = rule.deferredEntropy { add("deferred_entropy", .number(entropy)) }
+      add("deferred_window", .integer(rule.deferredWindow))
+    case .gumbelMatch, .match, .ratio, .rejection, .kSequential, .block, .traversal: break
+    }
+    return members
   }
 
   private var promptMember: JSONMember {

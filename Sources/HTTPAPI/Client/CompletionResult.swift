@@ -11,8 +11,38 @@ package struct CompletionResult: Sendable, Equatable {
   package var model = ""
   /// Repeats the text when it is sent with the same request.
   package var seed: UInt64?
+  /// `nil` where the text is the target's own.
+  package var collaboration: CollaborationLabel?
+  /// How drafts were judged, where the server tells it.
+  package var rule: VerifyRule?
+  /// Whether the text has the law of decoding without drafts, where the server tells it.
+  package var isLossless: Bool?
 
   package init() {}
+}
+
+/// What a server says of a text that two models wrote.
+package struct CollaborationLabel: Sendable, Equatable {
+  package var method: String
+  /// Of the tokens, 0...1.
+  package var targetShare: Double
+  package var draftShare: Double
+  package var combinedShare: Double
+  package var switchCount: Int
+  package var computeSaved: Double
+  /// The target went on alone.
+  package var isDegraded: Bool
+
+  /// What is not told is 0.
+  init(_ value: JSONValue) {
+    method = value["mode"]?.string ?? ""
+    targetShare = value["target_share"]?.double ?? 0
+    draftShare = value["draft_share"]?.double ?? 0
+    combinedShare = value["combined_share"]?.double ?? 0
+    switchCount = value["switches"]?.exactInteger ?? 0
+    computeSaved = value["compute_saved"]?.double ?? 0
+    isDegraded = value["degraded"] == true
+  }
 }
 
 extension CompletionResult {
@@ -22,6 +52,8 @@ extension CompletionResult {
   mutating func merge(_ value: JSONValue) -> String {
     if let model = value["model"]?.string { self.model = model }
     if let seed = value["seed"]?.exactInteger { self.seed = UInt64(UInt(bitPattern: seed)) }
+    if let rule = value["verify_rule"]?.string { self.rule = VerifyRule(rawValue: rule) }
+    if case .boolean(let isLossless) = value["lossless"] { self.isLossless = isLossless }
     var piece = ""
     if let choice = value["choices"]?.array?.first {
       piece =
@@ -36,6 +68,7 @@ extension CompletionResult {
     }
     if let usage = value["usage"] { mergeUsage(usage) }
     if let timings = value["timings"] { mergeTimings(timings) }
+    if let label = value["collaboration"] { collaboration = CollaborationLabel(label) }
     text += piece
     return piece
   }
@@ -47,6 +80,14 @@ extension CompletionResult {
     }
     if let count = usage["prompt_tokens_details"]?["cached_tokens"]?.exactInteger {
       summary.cachedTokenCount = count
+    }
+    let details = usage["completion_tokens_details"]
+    if let accepted = details?["accepted_prediction_tokens"]?.exactInteger,
+      let rejected = details?["rejected_prediction_tokens"]?.exactInteger,
+      accepted >= 0, rejected >= 0, rejected <= .max - accepted
+    {
+      summary.acceptedPredictionTokenCount = accepted
+      summary.predictionTokenCount = accepted + rejected
     }
   }
 

@@ -21,8 +21,12 @@ extension APIResponder {
     var generation = fields.request(prompt: prompt)
     generation.tenant = TenantID(
       account: keys.account(of: request.headers[.authorization]), user: fields.user)
+    generation.prediction = codec.encode(continuation: fields.prediction)
+    let isCollaborative = fields.collaboration != nil
     guard fields.streams else {
-      return try await whole(generation, shape: shape, request: request)
+      var response = try await whole(generation, shape: shape, request: request)
+      if isCollaborative { response.headers[.slipstreamMode] = "collaborative" }
+      return response.labelled(shape.rule)
     }
     // Refusals come before the first byte, so that they have a status of their own.
     let events = try await service.generate(generation)
@@ -30,7 +34,9 @@ extension APIResponder {
       events: events, shape: shape, pingInterval: configuration.pingInterval)
     stream.countsAlong = fields.includesContinuousUsage
     stream.summary.promptTokenCount = prompt.count
-    return Self.response(stream, request: request)
+    var response = Self.response(stream, request: request)
+    if isCollaborative { response.headers[.slipstreamMode] = "collaborative" }
+    return response.labelled(shape.rule)
   }
 
   private func encode(chat turns: [ChatTurn]) throws(APIError) -> [TokenID] {
@@ -84,6 +90,17 @@ extension APIResponder {
       try await writer.finish(nil)
     }
     return Response(status: .ok, headers: headers, body: body)
+  }
+}
+
+extension Response {
+  /// With the header fields that tell the rule that judges drafts.
+  fileprivate consuming func labelled(_ label: RuleLabel?) -> Response {
+    var response = self
+    for header in label?.headers ?? [] {
+      response.headers[.named(header.name)] = header.value
+    }
+    return response
   }
 }
 

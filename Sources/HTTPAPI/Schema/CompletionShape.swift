@@ -13,6 +13,8 @@ struct CompletionShape: Sendable {
   /// Chunks carry a `usage` key, `null` but in the last.
   var includesUsage = false
   var returnsTokens = false
+  /// The rule that the request named.
+  var rule: RuleLabel?
 
   init(endpoint: GenerationFields.Endpoint, model: String, fields: GenerationFields) {
     self.endpoint = endpoint
@@ -23,6 +25,7 @@ struct CompletionShape: Sendable {
     seed = fields.seed
     includesUsage = fields.includesUsage
     returnsTokens = fields.returnsTokens
+    rule = RuleLabel(fields.rule)
   }
 
   /// The body of an answer in one piece.
@@ -43,7 +46,15 @@ struct CompletionShape: Sendable {
     members.append(JSONMember(name: "choices", value: [.object(choice)]))
     members.append(JSONMember(name: "usage", value: Self.usage(summary)))
     members.append(JSONMember(name: "timings", value: Self.timings(summary)))
+    members += Self.label(summary)
     return .object(members)
+  }
+
+  /// What tells a text that is not the target's own.
+  private static func label(_ summary: GenerationSummary) -> [JSONMember] {
+    summary.collaboration.map {
+      [JSONMember(name: "collaboration", value: collaboration($0))]
+    } ?? []
   }
 
   /// The chunk that opens a chat stream; completions have none.
@@ -67,18 +78,19 @@ struct CompletionShape: Sendable {
   /// The chunks that close a stream: why it ended and, if asked for, the token counts. The last
   /// one carries the timings.
   func closing(_ summary: GenerationSummary, usage: JSONValue) -> [JSONValue] {
-    let timings = JSONMember(name: "timings", value: Self.timings(summary))
+    let last =
+      [JSONMember(name: "timings", value: Self.timings(summary))] + Self.label(summary)
     let choice =
       switch endpoint {
       case .chat: JSONMember(name: "delta", value: .object([]))
       case .completion: JSONMember(name: "text", value: "")
       }
     let finish = chunk(choice: [choice], finish: Self.finishReason(summary), usage: usage)
-    guard includesUsage else { return [finish.appending(timings)] }
+    guard includesUsage else { return [finish.appending(last)] }
     var members = head(object: chunkObject)
     members.append(JSONMember(name: "choices", value: []))
     members.append(JSONMember(name: "usage", value: Self.usage(summary)))
-    members.append(timings)
+    members += last
     return [finish, .object(members)]
   }
 
@@ -94,7 +106,7 @@ struct CompletionShape: Sendable {
       JSONMember(name: "model", value: .string(model)),
       JSONMember(name: "system_fingerprint", value: .string(Self.fingerprint(model))),
       JSONMember(name: "seed", value: .integer(seed)),
-    ]
+    ] + (rule?.members ?? [])
   }
 
   private func chunk(choice: [JSONMember], finish: JSONValue, usage: JSONValue) -> JSONValue {
@@ -112,7 +124,8 @@ struct CompletionShape: Sendable {
 }
 
 extension CompletionShape {
-  /// Token counts. Drafts are the cluster's own, so no prediction of the client's was accepted.
+  /// Token counts. Of the tokens drafted from the client's prediction some were right; the others
+  /// cost time, and are no part of the completion.
   static func usage(_ summary: GenerationSummary) -> JSONValue {
     [
       "prompt_tokens": .integer(summary.promptTokenCount),
@@ -120,7 +133,10 @@ extension CompletionShape {
       "total_tokens": .integer(summary.promptTokenCount + summary.completionTokenCount),
       "prompt_tokens_details": ["cached_tokens": .integer(summary.cachedTokenCount)],
       "completion_tokens_details": [
-        "reasoning_tokens": 0, "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0,
+        "reasoning_tokens": 0,
+        "accepted_prediction_tokens": .integer(summary.acceptedPredictionTokenCount),
+        "rejected_prediction_tokens": .integer(
+          summary.predictionTokenCount - summary.acceptedPredictionTokenCount),
       ],
     ]
   }
@@ -171,10 +187,10 @@ extension CompletionShape {
 }
 
 extension JSONValue {
-  /// The object with one more member.
-  fileprivate func appending(_ member: JSONMember) -> JSONValue {
+  /// The object with more members.
+  fileprivate func appending(_ more: [JSONMember]) -> JSONValue {
     guard case .object(let members) = self else { preconditionFailure("appending to \(kind)") }
-    return .object(members + [member])
+    return .object(members + more)
   }
 }
 

@@ -23,8 +23,14 @@ struct GenerationFields {
   var includesUsage: Bool
   /// Every chunk carries the token counts so far.
   var includesContinuousUsage: Bool
+  /// How drafts are judged, where the request says it.
+  var rule: VerifyRuleParameters?
+  /// A text that the answer is expected to be like; empty for none.
+  var prediction: String
   /// For whom the client asks, among those who share its key; empty where it does not say.
   var user: String
+  /// `nil` for the target's own text.
+  var collaboration: CollaborationParameters?
 
   init(_ fields: RequestFields, model: ServedModel, endpoint: Endpoint) throws(APIError) {
     if let name = try fields.string("model"), name != model.id {
@@ -42,15 +48,20 @@ struct GenerationFields {
     let streamOptions = try fields.object("stream_options")
     includesUsage = try streamOptions?.boolean("include_usage") ?? false
     includesContinuousUsage = try streamOptions?.boolean("continuous_usage_stats") ?? false
+    rule = try fields.verifyRule()
+    prediction = try fields.prediction()
     // The newer of OpenAI's two names for it wins.
     let user = try fields.string("user")
     self.user = try fields.string("safety_identifier") ?? user ?? ""
+    collaboration = try fields.collaboration()
   }
 
   func request(prompt: [TokenID]) -> GenerationRequest {
     var request = GenerationRequest(prompt: prompt, sampling: sampling, tokenLimit: tokenLimit)
     request.stopStrings = stopStrings
     request.ignoresEndOfSequence = ignoresEndOfSequence
+    request.collaboration = collaboration
+    request.rule = rule ?? VerifyRuleParameters()
     return request
   }
 
@@ -84,6 +95,8 @@ struct GenerationFields {
       sampling.presencePenalty = value
     }
     sampling.logitBias = try logitBias(fields, vocabularyCount: vocabularyCount)
+    try fields.readMirostat(into: &sampling)
+    try fields.refuseCautiousChoice()
     return sampling
   }
 

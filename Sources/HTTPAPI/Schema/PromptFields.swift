@@ -42,9 +42,16 @@ extension RequestFields {
   private static func content(
     _ value: JSONValue, role: ChatTurn.Role, name: String
   ) throws(APIError) -> String {
+    if value == .null, role == .assistant { return "" }
+    return try text(value, name: name)
+  }
+
+  /// A string, or the joined text of text parts.
+  ///
+  /// - Throws: ``APIError`` with status 400 that names the part.
+  static func text(_ value: JSONValue, name: String) throws(APIError) -> String {
     switch value {
     case .string(let text): return text
-    case .null where role == .assistant: return ""
     case .array(let parts):
       var text = ""
       for (index, part) in parts.enumerated() {

@@ -194,10 +194,14 @@ extension RouterMachine.Event {
     case .registered(_, let registration): .registered(peer: peer, registration)
     case .heartbeat(_, let isDraining): .heartbeat(peer: peer, isDraining: isDraining)
     case .left: .left(peer: peer)
-    case .tokens(_, let session, let firstIndex, let tokens, let ending):
-      .tokens(peer: peer, session: session, firstIndex: firstIndex, tokens, ending: ending)
+    case .tokens(_, let session, let firstIndex, let tokens, let ending, let mirostatLimit):
+      .tokens(
+        peer: peer, session: session, firstIndex: firstIndex, tokens, ending: ending,
+        mirostatLimit: mirostatLimit)
     case .failed(_, let session, let isRetryable, let message):
       .failed(peer: peer, session: session, isRetryable: isRetryable, message: message)
+    case .refused(_, let session, let message):
+      .refused(peer: peer, session: session, message: message)
     case .requested, .stopped, .cancelled, .messagesLost, .drain, .tick: self
     }
   }

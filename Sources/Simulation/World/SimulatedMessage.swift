@@ -21,7 +21,7 @@ enum SimulatedMessage: Sendable {
     case .truth(_, let update, _): 40 + 8 * update.tokens.count
     case .fromRouter(.openSession(_, _, let request, let decided)):
       120 + 4 * (request.prompt.count + decided.count)
-    case .toRouter(.tokens(_, _, _, let tokens, _)): 60 + 4 * tokens.count
+    case .toRouter(.tokens(_, _, _, let tokens, _, _)): 60 + 4 * tokens.count
     default: 60
     }
   }

@@ -52,12 +52,36 @@ enum Check {
     try duration(value, upTo: .nanoseconds(Int64.max), field)
   }
 
+  static func number(
+    _ value: Double, _ field: String, where isAllowed: (Double) -> Bool
+  ) throws(WireError) {
+    guard value.isFinite, isAllowed(value) else {
+      throw .invalidNumber(field: field, value: Float(value))
+    }
+  }
+
   static func finite(
     _ value: Float, _ field: String, where isAllowed: (Float) -> Bool = { _ in true }
   ) throws(WireError) {
     guard value.isFinite, isAllowed(value) else {
       throw .invalidNumber(field: field, value: value)
     }
+  }
+}
+
+extension Check {
+  /// NaN is in no range.
+  static func number(
+    _ value: Double, _ allowed: ClosedRange<Double>, _ field: String
+  ) throws(WireError) {
+    guard allowed.contains(value) else {
+      throw .invalidNumber(field: field, value: Float(value))
+    }
+  }
+
+  /// Anything but infinities and NaN.
+  static func finite(_ value: Double, _ field: String) throws(WireError) {
+    guard value.isFinite else { throw .invalidNumber(field: field, value: Float(value)) }
   }
 }
 

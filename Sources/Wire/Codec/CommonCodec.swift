@@ -34,6 +34,10 @@ extension SamplingParameters: @unsafe WireBody {
     try Check.range(penaltyWindow, 0...Limits.contextLengthMax, "Sampling.penalty_window")
     try Check.finite(frequencyPenalty, "Sampling.frequency_penalty")
     try Check.finite(presencePenalty, "Sampling.presence_penalty")
+    try Check.finite(mirostatTau, "Sampling.mirostat_tau") { (0...32).contains($0) }
+    try Check.finite(mirostatEta, "Sampling.mirostat_eta") { (0...1).contains($0) }
+    // The cautious choice has no place on the wire; dropping it silently would change the text.
+    try Check.range(cautiousTrials, 0...0, "Sampling.cautious_trials")
     try Check.range(logitBias.count, 0...Limits.logitBiasCountMax, "Sampling.bias_tokens")
     for (index, entry) in logitBias.enumerated() {
       if index > 0, logitBias[index - 1].token >= entry.token {
@@ -60,6 +64,8 @@ extension SamplingParameters: @unsafe WireBody {
     unsafe raw.bias_tokens = scratch.words(logitBias.map(\.token))
     unsafe raw.bias_values = scratch.bytes(PackedWords.bytes(logitBias.map(\.bias.bitPattern)))
     unsafe raw.seed = seed
+    unsafe raw.mirostat_tau = mirostatTau
+    unsafe raw.mirostat_eta = mirostatEta
     return unsafe raw
   }
 
@@ -83,6 +89,8 @@ extension SamplingParameters: @unsafe WireBody {
     }
     logitBias = zip(tokens, values).map { LogitBias(token: $0, bias: Float(bitPattern: $1)) }
     seed = unsafe raw.seed
+    mirostatTau = unsafe raw.mirostat_tau
+    mirostatEta = unsafe raw.mirostat_eta
   }
 }
 

@@ -76,6 +76,7 @@ extension AttachAcceptance: @unsafe WireBody {
   func validate() throws(WireError) {
     try sampling.validate()
     try Check.range(promptLength, 1...Limits.contextLengthMax, "AttachReply.prompt_length")
+    if let collaboration { try collaboration.validate() }
     try Check.range(truthLength, 0...Limits.contextLengthMax, "AttachReply.truth_length")
     try Check.verifyCosts(relativeVerifyCosts, "AttachReply.verify_costs")
     try Check.duration(verifyDuration, "AttachReply.verify_ns")
@@ -93,6 +94,11 @@ extension AttachAcceptance: @unsafe WireBody {
     unsafe raw.verify_costs = scratch.bytes(
       PackedWords.bytes(relativeVerifyCosts.map(\.bitPattern)))
     unsafe raw.verify_ns = UInt64(verifyDuration.clampedNanoseconds)
+    if let collaboration {
+      let part = unsafe collaboration.raw(in: &scratch)
+      unsafe raw.collaboration = scratch.place(part)
+    }
+    unsafe raw.rule = rule.raw
     return unsafe raw
   }
 
@@ -106,6 +112,9 @@ extension AttachAcceptance: @unsafe WireBody {
       Reading.bytes(raw.verify_costs), "AttachReply.verify_costs")
     relativeVerifyCosts = costs.map(Float.init(bitPattern:))
     verifyDuration = unsafe Duration(clampingNanoseconds: raw.verify_ns)
+    collaboration = unsafe try CollaborationParameters.readIfPresent(
+      raw.collaboration, "AttachReply.collaboration")
+    rule = unsafe try VerifyRule.read(raw.rule, "AttachReply.rule") ?? .gumbelMatch
   }
 }
 

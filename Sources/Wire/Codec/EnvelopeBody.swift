@@ -37,6 +37,10 @@ extension Envelope {
     case .attachReply(let body): unsafe raw.attach_reply = try place(body, in: &scratch)
     case .nodes(let body): unsafe raw.nodes = try place(body, in: &scratch)
     case .truth(let body): unsafe raw.truth = try place(body, in: &scratch)
+    case .collaborateIngest(let body):
+      unsafe raw.collaborate_ingest = try place(body, in: &scratch)
+    case .collaborateAnswer(let body):
+      unsafe raw.collaborate_answer = try place(body, in: &scratch)
     }
   }
 
@@ -67,6 +71,10 @@ extension Envelope {
       .attachReply(unsafe try read(raw.attach_reply))
     case SLIPSTREAM__V1__ENVELOPE__BODY_NODES: .nodes(unsafe try read(raw.nodes))
     case SLIPSTREAM__V1__ENVELOPE__BODY_TRUTH: .truth(unsafe try read(raw.truth))
+    case SLIPSTREAM__V1__ENVELOPE__BODY_COLLABORATE_INGEST:
+      .collaborateIngest(unsafe try read(raw.collaborate_ingest))
+    case SLIPSTREAM__V1__ENVELOPE__BODY_COLLABORATE_ANSWER:
+      .collaborateAnswer(unsafe try read(raw.collaborate_answer))
     default: throw .unknownMessage(type: unsafe Unpacking.unknownBodyType(raw))
     }
   }

@@ -35,6 +35,20 @@ enum Reading {
     unsafe UnsafeBufferPointer(start: start, count: count).map { Int(clamping: $0) }
   }
 
+  static func doubles(_ start: UnsafeMutablePointer<Double>?, _ count: Int) -> [Double] {
+    // safe: as in `words`.
+    unsafe Array(UnsafeBufferPointer(start: start, count: count))
+  }
+
+  /// A number that travels with a flag, and as 0 without.
+  static func optional(
+    _ value: Double, isThere: Bool, _ field: String
+  ) throws(WireError) -> Double? {
+    guard !isThere else { return value }
+    guard value == 0 else { throw .invalidNumber(field: field, value: Float(value)) }
+    return nil
+  }
+
   static func fingerprint(
     _ data: ProtobufCBinaryData, _ field: String
   ) throws(WireError) -> Fingerprint {

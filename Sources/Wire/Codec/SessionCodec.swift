@@ -11,6 +11,17 @@ extension OpenSession: @unsafe WireBody {
       try Check.range(tokenLimit, 0...Limits.contextLengthMax, "OpenSession.token_limit")
     }
     try Check.range(endTokens.count, 0...Limits.endTokenCountMax, "OpenSession.end_tokens")
+    if let collaboration { try collaboration.validate() }
+    if let mirostatLimit { try Check.finite(mirostatLimit, "OpenSession.mirostat_limit") }
+    // Exact sessions only: a collaboration goes on without what its first verifier knew.
+    let resumesMirostat = sampling.mirostatTau > 0 && !decided.isEmpty && collaboration == nil
+    guard (mirostatLimit != nil) == resumesMirostat else {
+      throw resumesMirostat
+        ? .missing(field: "OpenSession.mirostat_limit")
+        : .outOfRange(field: "OpenSession.resumes_mirostat", value: 1, allowed: 0...0)
+    }
+    try rule.validate()
+    try Check.range(prediction.count, 0...Limits.predictionCountMax, "OpenSession.prediction")
   }
 
   func raw(in scratch: inout FrameScratch) -> Slipstream__V1__OpenSession {
@@ -30,6 +41,18 @@ extension OpenSession: @unsafe WireBody {
     unsafe raw.draft_origins = draftOrigins.reduce(0) { $0 | 1 << UInt32($1.rawValue) }
     unsafe raw.tenant = scratch.bytes(tenant?.bytes ?? [])
     unsafe raw.pipeline = pipeline?.raw ?? SLIPSTREAM__V1__PIPELINE__PIPELINE_UNSPECIFIED
+    if let collaboration {
+      let part = unsafe collaboration.raw(in: &scratch)
+      unsafe raw.collaboration = scratch.place(part)
+    }
+    unsafe raw.resumes_mirostat = mirostatLimit == nil ? 0 : 1
+    unsafe raw.mirostat_limit = mirostatLimit ?? 0
+    if rule != VerifyRuleParameters() {
+      let part = unsafe rule.raw(in: &scratch)
+      unsafe raw.verify_rule = scratch.place(part)
+    }
+    unsafe raw.n_prediction = prediction.count
+    unsafe raw.prediction = scratch.words(prediction)
     return unsafe raw
   }
 
@@ -56,6 +79,15 @@ extension OpenSession: @unsafe WireBody {
     }
     tenant = unsafe try Reading.tenant(raw.tenant, "OpenSession.tenant")
     pipeline = unsafe try Pipeline.read(raw.pipeline, "OpenSession.pipeline")
+    collaboration = unsafe try CollaborationParameters.readIfPresent(
+      raw.collaboration, "OpenSession.collaboration")
+    mirostatLimit = unsafe try Reading.optional(
+      raw.mirostat_limit, isThere: raw.resumes_mirostat != 0, "OpenSession.mirostat_limit")
+    if unsafe raw.verify_rule != nil {
+      rule = unsafe try VerifyRuleParameters.read(raw.verify_rule, "OpenSession.verify_rule")
+    }
+    prediction = unsafe Reading.words(
+      raw.prediction, raw.n_prediction, as: TokenID.init(rawValue:))
   }
 }
 
@@ -65,6 +97,7 @@ extension SessionTokens: @unsafe WireBody {
     let fewest = ending == nil ? 1 : 0
     try Check.range(tokens.count, fewest...Limits.contextLengthMax, "SessionTokens.tokens")
     if let ending { try ending.validate() }
+    if let mirostatLimit { try Check.finite(mirostatLimit, "SessionTokens.mirostat_limit") }
   }
 
   func raw(in scratch: inout FrameScratch) -> Slipstream__V1__SessionTokens {
@@ -77,6 +110,8 @@ extension SessionTokens: @unsafe WireBody {
       let part = unsafe ending.raw(in: &scratch)
       unsafe raw.ending = scratch.place(part)
     }
+    unsafe raw.uses_mirostat = mirostatLimit == nil ? 0 : 1
+    unsafe raw.mirostat_limit = mirostatLimit ?? 0
     return unsafe raw
   }
 
@@ -87,6 +122,8 @@ extension SessionTokens: @unsafe WireBody {
     if unsafe raw.ending != nil {
       ending = unsafe try SessionEnding.read(raw.ending, "SessionTokens.ending")
     }
+    mirostatLimit = unsafe try Reading.optional(
+      raw.mirostat_limit, isThere: raw.uses_mirostat != 0, "SessionTokens.mirostat_limit")
   }
 }
 
@@ -146,6 +183,7 @@ extension SessionStatistics: @unsafe WireBody {
     try Check.range(draftBytes.outbound, 0...Int.max, "Statistics.draft_bytes_out")
     try Check.finite(expectedTokenCount, "Statistics.expected_tokens") { $0 >= 0 }
     try Check.duration(roundTrip, "Statistics.round_trip_ns")
+    if let collaboration { try collaboration.validate() }
   }
 
   func raw(in scratch: inout FrameScratch) -> Slipstream__V1__Statistics {
@@ -167,6 +205,10 @@ extension SessionStatistics: @unsafe WireBody {
     unsafe raw.draft_bytes_out = UInt64(draftBytes.outbound)
     unsafe raw.expected_tokens = expectedTokenCount
     unsafe raw.round_trip_ns = UInt64(roundTrip.clampedNanoseconds)
+    if let collaboration {
+      let part = unsafe collaboration.raw(in: &scratch)
+      unsafe raw.collaboration = scratch.place(part)
+    }
     return unsafe raw
   }
 
@@ -185,6 +227,10 @@ extension SessionStatistics: @unsafe WireBody {
     draftBytes.outbound = unsafe Int(clamping: raw.draft_bytes_out)
     expectedTokenCount = unsafe raw.expected_tokens
     roundTrip = unsafe Duration(clampingNanoseconds: raw.round_trip_ns)
+    if unsafe raw.collaboration != nil {
+      collaboration = unsafe try CollaborationReport.read(
+        raw.collaboration, "Statistics.collaboration")
+    }
   }
 }
 

@@ -16,6 +16,13 @@ extension Nodes: @unsafe WireBody {
       }
       previous = node.id
     }
+    try Check.range(laws.count, 0...Limits.nodeCountMax, "Nodes.laws")
+    for (index, law) in laws.enumerated() {
+      guard index == 0 || laws[index - 1].parent < law.parent else {
+        throw .notAscending(field: "Nodes.laws", index: index)
+      }
+      try law.validate()
+    }
   }
 
   func raw(in scratch: inout FrameScratch) -> Slipstream__V1__Nodes {
@@ -33,6 +40,14 @@ extension Nodes: @unsafe WireBody {
     unsafe raw.n_tokens = nodes.count
     unsafe raw.tokens = scratch.words(nodes.map(\.token))
     unsafe raw.scores = scratch.bytes(nodes.map { Nodes.sixteenths(score: $0.score) })
+    unsafe raw.n_laws = laws.count
+    for (index, law) in laws.enumerated() {
+      let part = unsafe law.raw(in: &scratch)
+      let place = unsafe scratch.place(part)
+      if index == 0 { unsafe raw.laws = scratch.reserve(laws.count, filledWith: place) }
+      // safe: `reserve` made room for as many as there are laws.
+      unsafe raw.laws[index] = place
+    }
     return unsafe raw
   }
 
@@ -52,6 +67,12 @@ extension Nodes: @unsafe WireBody {
     var id = unsafe raw.base_id
     guard count > 0 || id == 0 else {
       throw .outOfRange(field: "Nodes.base_id", value: Int(id), allowed: 0...0)
+    }
+    let lawCount = unsafe raw.n_laws
+    try Check.range(lawCount, 0...Limits.nodeCountMax, "Nodes.laws")
+    for index in 0..<lawCount {
+      // safe: protobuf-c keeps `n_laws` elements there.
+      laws.append(unsafe try PlaceLaw.read(raw.laws[index], "Nodes.laws"))
     }
     // safe: all four arrays hold `count` elements.
     for index in 0..<count {

@@ -1,4 +1,5 @@
 import CWire
+import InferenceTypes
 
 extension Register: @unsafe WireBody {
   func validate() throws(WireError) {
@@ -16,6 +17,7 @@ extension Register: @unsafe WireBody {
     try Check.duration(draftDuration, "Register.draft_ns")
     try Check.verifyCosts(relativeVerifyCosts, "Register.verify_costs")
     try Check.duration(verifyDuration, "Register.verify_ns")
+    guard !verifyRules.isEmpty else { throw .missing(field: "Register.verify_rules") }
   }
 
   func raw(in scratch: inout FrameScratch) -> Slipstream__V1__Register {
@@ -44,6 +46,7 @@ extension Register: @unsafe WireBody {
     unsafe raw.verify_costs = scratch.bytes(
       PackedWords.bytes(relativeVerifyCosts.map(\.bitPattern)))
     unsafe raw.verify_ns = UInt64(verifyDuration.clampedNanoseconds)
+    unsafe raw.verify_rules = VerifyRule.bits(verifyRules)
     return unsafe raw
   }
 
@@ -75,6 +78,7 @@ extension Register: @unsafe WireBody {
       Reading.bytes(raw.verify_costs), "Register.verify_costs")
     relativeVerifyCosts = costs.map(Float.init(bitPattern:))
     verifyDuration = unsafe Duration(clampingNanoseconds: raw.verify_ns)
+    verifyRules = unsafe try VerifyRule.read(bits: raw.verify_rules, "Register.verify_rules")
   }
 }
 

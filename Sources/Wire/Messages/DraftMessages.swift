@@ -64,6 +64,10 @@ package struct AttachAcceptance: Sendable, Equatable {
   package var relativeVerifyCosts: [Float] = []
   /// Time of a step of one column; zero where it is not told.
   package var verifyDuration = Duration.zero
+  /// Where it is there, no truth follows but a ``CollaborateIngest``.
+  package var collaboration: CollaborationParameters?
+  /// How drafts are judged.
+  package var rule = VerifyRule.gumbelMatch
 
   package init(sampling: SamplingParameters, promptLength: Int, truthLength: Int) {
     self.sampling = sampling
@@ -80,6 +84,9 @@ package struct Nodes: Sendable, Equatable {
   /// Ids strictly increase, and no parent is younger than its child. Scores travel as sixteenths:
   /// see ``quantised(score:)``.
   package var nodes: [DraftNode]
+  /// Where drafts were drawn: the laws of their places, parents strictly increasing. The message is
+  /// a whole tree then, siblings in the order of their draws.
+  package var laws: [PlaceLaw] = []
 
   package init(anchor: Int, nodes: [DraftNode]) {
     self.anchor = anchor

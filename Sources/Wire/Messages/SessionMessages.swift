@@ -19,6 +19,16 @@ package struct OpenSession: Sendable, Equatable {
   package var tenant: TenantID?
   /// How drafting and verifying share the time; `nil` leaves it to the verifier.
   package var pipeline: Pipeline?
+  /// `nil` for exact sessions. What is read ahead is the verifier's own affair and does not travel.
+  package var collaboration: CollaborationParameters?
+  /// What the earlier verifier said of Mirostat after `decided`; there exactly where the sampling
+  /// uses it and tokens are decided.
+  package var mirostatLimit: Double?
+  /// How drafts are judged.
+  package var rule = VerifyRuleParameters()
+  /// A text that the answer is expected to be like, ``Limits/predictionCountMax`` tokens at most;
+  /// empty means none.
+  package var prediction: [TokenID] = []
 
   package init(prompt: [TokenID], sampling: SamplingParameters) {
     self.prompt = prompt
@@ -34,6 +44,8 @@ package struct SessionTokens: Sendable, Equatable {
   package var tokens: [TokenID]
   /// Present in the last message of a session.
   package var ending: SessionEnding?
+  /// Bits that Mirostat lets through after the last token; `nil` where it is off.
+  package var mirostatLimit: Double?
 
   package init(firstIndex: Int, tokens: [TokenID], ending: SessionEnding? = nil) {
     self.firstIndex = firstIndex
@@ -75,6 +87,8 @@ package struct SessionStatistics: Sendable, Equatable {
   package var expectedTokenCount: Float = 0
   /// To the drafter that attached last, as it measured; zero where unknown.
   package var roundTrip = Duration.zero
+  /// `nil` for exact sessions.
+  package var collaboration: CollaborationReport?
 
   /// Places counted apart: distances from the last truth token, the last for all longer ones.
   package static let placeCount = 16

@@ -1,3 +1,5 @@
+package import InferenceTypes
+
 /// What a worker does.
 package enum WorkerRole: UInt32, Sendable, CaseIterable {
   case drafter = 1
@@ -50,6 +52,8 @@ package struct Register: Sendable, Equatable {
   package var relativeVerifyCosts: [Float] = []
   /// Time of a step of one column; zero where unknown.
   package var verifyDuration = Duration.zero
+  /// Sessions that a verifier takes, by the rule that judges their drafts; never empty.
+  package var verifyRules: Set<VerifyRule> = [.gumbelMatch]
 
   package init(
     role: WorkerRole, name: String, epoch: InstanceEpoch, modelID: String,
@@ -115,13 +119,14 @@ package enum RefusalCode: UInt32, Sendable, CaseIterable {
   case unexpectedMessage = 11
   case draining = 12
   case `internal` = 13
+  case ruleNotAllowed = 40
 
   /// Whether the same request may succeed later or at another worker.
   package var isRetryable: Bool {
     switch self {
     case .tooManyWorkers, .nameTaken, .tooManySessions, .draining, .notAssigned, .internal: true
     case .versionsDiffer, .modelsDiffer, .tokenizersDiffer, .unknownSession, .promptTooLong,
-      .invalidMessage, .unexpectedMessage:
+      .invalidMessage, .unexpectedMessage, .ruleNotAllowed:
       false
     }
   }

@@ -120,6 +120,21 @@ import Tokenizer
     }
   }
 
+  /// With drafts a prompt takes what it takes without: its logits are not computed.
+  @Test func promptsAreReadWithoutLogits() throws {
+    let stage = try Stage()
+    let configuration = try #require(stage.configurations(3, tokenLimit: 4).last)
+    var sources = LocalSources(vocabularyCount: stage.engine.model.shape.vocabularyCount)
+    let target = try TargetSession(configuration, engine: stage.engine)
+    var passCount = 0
+    while target.isPrefilling {
+      try target.prefill(engine: stage.engine, sources: &sources)
+      #expect(stage.engine.topLogits(1).isEmpty)
+      passCount += 1
+    }
+    #expect(passCount > 0)
+  }
+
   /// A session that cannot have memory is named, and all go on unharmed when there is some again.
   @Test func aPassWithoutMemoryChangesNoText() throws {
     let stage = try Stage(blockCount: 24)

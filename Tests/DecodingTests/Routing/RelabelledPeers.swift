@@ -6,11 +6,14 @@ extension RouterMachine.Event {
     case .registered(let peer, let registration): .registered(peer: map(peer), registration)
     case .heartbeat(let peer, let isDraining): .heartbeat(peer: map(peer), isDraining: isDraining)
     case .left(let peer): .left(peer: map(peer))
-    case .tokens(let peer, let session, let firstIndex, let tokens, let ending):
+    case .tokens(let peer, let session, let firstIndex, let tokens, let ending, let limit):
       .tokens(
-        peer: map(peer), session: session, firstIndex: firstIndex, tokens, ending: ending)
+        peer: map(peer), session: session, firstIndex: firstIndex, tokens, ending: ending,
+        mirostatLimit: limit)
     case .failed(let peer, let session, let isRetryable, let message):
       .failed(peer: map(peer), session: session, isRetryable: isRetryable, message: message)
+    case .refused(let peer, let session, let message):
+      .refused(peer: map(peer), session: session, message: message)
     case .requested, .stopped, .cancelled, .messagesLost, .drain, .tick: self
     }
   }

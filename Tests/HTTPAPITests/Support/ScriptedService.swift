@@ -85,7 +85,9 @@ extension GenerationSummary {
 
 /// One token for each byte; ids from 256 are control tokens.
 struct ByteCodec: TextCodec {
-  func encode(_ text: String) -> [TokenID] { text.utf8.map { TokenID(UInt32($0)) } }
+  func encode(_ text: String) -> [TokenID] { encode(continuation: text) }
+
+  func encode(continuation text: String) -> [TokenID] { text.utf8.map { TokenID(UInt32($0)) } }
 
   func encode(chat: [ChatTurn]) throws(ChatTemplateFailure) -> [TokenID] {
     guard chat.first?.role != .assistant else { throw .refused("the first turn is the user's") }

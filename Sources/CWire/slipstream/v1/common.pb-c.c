@@ -52,6 +52,51 @@ void   slipstream__v1__refusal__free_unpacked
   assert(message->base.descriptor == &slipstream__v1__refusal__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   slipstream__v1__verify_rule__init
+                     (Slipstream__V1__VerifyRule         *message)
+{
+  static const Slipstream__V1__VerifyRule init_value = SLIPSTREAM__V1__VERIFY_RULE__INIT;
+  *message = init_value;
+}
+size_t slipstream__v1__verify_rule__get_packed_size
+                     (const Slipstream__V1__VerifyRule *message)
+{
+  assert(message->base.descriptor == &slipstream__v1__verify_rule__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t slipstream__v1__verify_rule__pack
+                     (const Slipstream__V1__VerifyRule *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &slipstream__v1__verify_rule__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t slipstream__v1__verify_rule__pack_to_buffer
+                     (const Slipstream__V1__VerifyRule *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &slipstream__v1__verify_rule__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Slipstream__V1__VerifyRule *
+       slipstream__v1__verify_rule__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Slipstream__V1__VerifyRule *)
+     protobuf_c_message_unpack (&slipstream__v1__verify_rule__descriptor,
+                                allocator, len, data);
+}
+void   slipstream__v1__verify_rule__free_unpacked
+                     (Slipstream__V1__VerifyRule *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &slipstream__v1__verify_rule__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   slipstream__v1__sampling__init
                      (Slipstream__V1__Sampling         *message)
 {
@@ -148,7 +193,123 @@ const ProtobufCMessageDescriptor slipstream__v1__refusal__descriptor =
   (ProtobufCMessageInit) slipstream__v1__refusal__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor slipstream__v1__sampling__field_descriptors[11] =
+static const ProtobufCFieldDescriptor slipstream__v1__verify_rule__field_descriptors[7] =
+{
+  {
+    "rule",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__VerifyRule, rule),
+    &slipstream__v1__rule__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "typical_probability",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_DOUBLE,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__VerifyRule, typical_probability),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "typical_entropy",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_DOUBLE,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__VerifyRule, typical_entropy),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "relaxed_candidates",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__VerifyRule, relaxed_candidates),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "relaxed_margin",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_DOUBLE,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__VerifyRule, relaxed_margin),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "deferred_entropy",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_DOUBLE,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__VerifyRule, deferred_entropy),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "deferred_window",
+    7,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__VerifyRule, deferred_window),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned slipstream__v1__verify_rule__field_indices_by_name[] = {
+  5,   /* field[5] = deferred_entropy */
+  6,   /* field[6] = deferred_window */
+  3,   /* field[3] = relaxed_candidates */
+  4,   /* field[4] = relaxed_margin */
+  0,   /* field[0] = rule */
+  2,   /* field[2] = typical_entropy */
+  1,   /* field[1] = typical_probability */
+};
+static const ProtobufCIntRange slipstream__v1__verify_rule__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 7 }
+};
+const ProtobufCMessageDescriptor slipstream__v1__verify_rule__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "slipstream.v1.VerifyRule",
+  "VerifyRule",
+  "Slipstream__V1__VerifyRule",
+  "slipstream.v1",
+  sizeof(Slipstream__V1__VerifyRule),
+  7,
+  slipstream__v1__verify_rule__field_descriptors,
+  slipstream__v1__verify_rule__field_indices_by_name,
+  1,  slipstream__v1__verify_rule__number_ranges,
+  (ProtobufCMessageInit) slipstream__v1__verify_rule__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor slipstream__v1__sampling__field_descriptors[13] =
 {
   {
     "temperature",
@@ -282,12 +443,38 @@ static const ProtobufCFieldDescriptor slipstream__v1__sampling__field_descriptor
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "mirostat_tau",
+    30,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_FLOAT,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__Sampling, mirostat_tau),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "mirostat_eta",
+    31,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_FLOAT,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__Sampling, mirostat_eta),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned slipstream__v1__sampling__field_indices_by_name[] = {
   8,   /* field[8] = bias_tokens */
   9,   /* field[9] = bias_values */
   6,   /* field[6] = frequency_penalty */
   3,   /* field[3] = min_p */
+  12,   /* field[12] = mirostat_eta */
+  11,   /* field[11] = mirostat_tau */
   5,   /* field[5] = penalty_window */
   7,   /* field[7] = presence_penalty */
   4,   /* field[4] = repetition_penalty */
@@ -296,10 +483,11 @@ static const unsigned slipstream__v1__sampling__field_indices_by_name[] = {
   1,   /* field[1] = top_k */
   2,   /* field[2] = top_p */
 };
-static const ProtobufCIntRange slipstream__v1__sampling__number_ranges[1 + 1] =
+static const ProtobufCIntRange slipstream__v1__sampling__number_ranges[2 + 1] =
 {
   { 1, 0 },
-  { 0, 11 }
+  { 30, 11 },
+  { 0, 13 }
 };
 const ProtobufCMessageDescriptor slipstream__v1__sampling__descriptor =
 {
@@ -309,14 +497,14 @@ const ProtobufCMessageDescriptor slipstream__v1__sampling__descriptor =
   "Slipstream__V1__Sampling",
   "slipstream.v1",
   sizeof(Slipstream__V1__Sampling),
-  11,
+  13,
   slipstream__v1__sampling__field_descriptors,
   slipstream__v1__sampling__field_indices_by_name,
-  1,  slipstream__v1__sampling__number_ranges,
+  2,  slipstream__v1__sampling__number_ranges,
   (ProtobufCMessageInit) slipstream__v1__sampling__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCEnumValue slipstream__v1__code__enum_values_by_number[14] =
+static const ProtobufCEnumValue slipstream__v1__code__enum_values_by_number[15] =
 {
   { "CODE_UNSPECIFIED", "SLIPSTREAM__V1__CODE__CODE_UNSPECIFIED", 0 },
   { "CODE_VERSIONS_DIFFER", "SLIPSTREAM__V1__CODE__CODE_VERSIONS_DIFFER", 1 },
@@ -332,11 +520,12 @@ static const ProtobufCEnumValue slipstream__v1__code__enum_values_by_number[14] 
   { "CODE_UNEXPECTED_MESSAGE", "SLIPSTREAM__V1__CODE__CODE_UNEXPECTED_MESSAGE", 11 },
   { "CODE_DRAINING", "SLIPSTREAM__V1__CODE__CODE_DRAINING", 12 },
   { "CODE_INTERNAL", "SLIPSTREAM__V1__CODE__CODE_INTERNAL", 13 },
+  { "CODE_RULE_NOT_ALLOWED", "SLIPSTREAM__V1__CODE__CODE_RULE_NOT_ALLOWED", 40 },
 };
 static const ProtobufCIntRange slipstream__v1__code__value_ranges[] = {
-{0, 0},{0, 14}
+{0, 0},{40, 14},{0, 15}
 };
-static const ProtobufCEnumValueIndex slipstream__v1__code__enum_values_by_name[14] =
+static const ProtobufCEnumValueIndex slipstream__v1__code__enum_values_by_name[15] =
 {
   { "CODE_DRAINING", 12 },
   { "CODE_INTERNAL", 13 },
@@ -345,6 +534,7 @@ static const ProtobufCEnumValueIndex slipstream__v1__code__enum_values_by_name[1
   { "CODE_NAME_TAKEN", 5 },
   { "CODE_NOT_ASSIGNED", 8 },
   { "CODE_PROMPT_TOO_LONG", 9 },
+  { "CODE_RULE_NOT_ALLOWED", 14 },
   { "CODE_TOKENIZERS_DIFFER", 3 },
   { "CODE_TOO_MANY_SESSIONS", 6 },
   { "CODE_TOO_MANY_WORKERS", 4 },
@@ -360,11 +550,11 @@ const ProtobufCEnumDescriptor slipstream__v1__code__descriptor =
   "Code",
   "Slipstream__V1__Code",
   "slipstream.v1",
-  14,
+  15,
   slipstream__v1__code__enum_values_by_number,
-  14,
+  15,
   slipstream__v1__code__enum_values_by_name,
-  1,
+  2,
   slipstream__v1__code__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
@@ -398,5 +588,51 @@ const ProtobufCEnumDescriptor slipstream__v1__pipeline__descriptor =
   slipstream__v1__pipeline__enum_values_by_name,
   1,
   slipstream__v1__pipeline__value_ranges,
+  NULL,NULL,NULL,NULL   /* reserved[1234] */
+};
+static const ProtobufCEnumValue slipstream__v1__rule__enum_values_by_number[11] =
+{
+  { "RULE_UNSPECIFIED", "SLIPSTREAM__V1__RULE__RULE_UNSPECIFIED", 0 },
+  { "RULE_GUMBEL_MATCH", "SLIPSTREAM__V1__RULE__RULE_GUMBEL_MATCH", 1 },
+  { "RULE_MATCH", "SLIPSTREAM__V1__RULE__RULE_MATCH", 2 },
+  { "RULE_RATIO", "SLIPSTREAM__V1__RULE__RULE_RATIO", 3 },
+  { "RULE_REJECTION", "SLIPSTREAM__V1__RULE__RULE_REJECTION", 4 },
+  { "RULE_K_SEQ", "SLIPSTREAM__V1__RULE__RULE_K_SEQ", 5 },
+  { "RULE_BLOCK", "SLIPSTREAM__V1__RULE__RULE_BLOCK", 6 },
+  { "RULE_TRAVERSAL", "SLIPSTREAM__V1__RULE__RULE_TRAVERSAL", 7 },
+  { "RULE_TYPICAL", "SLIPSTREAM__V1__RULE__RULE_TYPICAL", 8 },
+  { "RULE_RELAXED", "SLIPSTREAM__V1__RULE__RULE_RELAXED", 9 },
+  { "RULE_DEFERRED", "SLIPSTREAM__V1__RULE__RULE_DEFERRED", 10 },
+};
+static const ProtobufCIntRange slipstream__v1__rule__value_ranges[] = {
+{0, 0},{0, 11}
+};
+static const ProtobufCEnumValueIndex slipstream__v1__rule__enum_values_by_name[11] =
+{
+  { "RULE_BLOCK", 6 },
+  { "RULE_DEFERRED", 10 },
+  { "RULE_GUMBEL_MATCH", 1 },
+  { "RULE_K_SEQ", 5 },
+  { "RULE_MATCH", 2 },
+  { "RULE_RATIO", 3 },
+  { "RULE_REJECTION", 4 },
+  { "RULE_RELAXED", 9 },
+  { "RULE_TRAVERSAL", 7 },
+  { "RULE_TYPICAL", 8 },
+  { "RULE_UNSPECIFIED", 0 },
+};
+const ProtobufCEnumDescriptor slipstream__v1__rule__descriptor =
+{
+  PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
+  "slipstream.v1.Rule",
+  "Rule",
+  "Slipstream__V1__Rule",
+  "slipstream.v1",
+  11,
+  slipstream__v1__rule__enum_values_by_number,
+  11,
+  slipstream__v1__rule__enum_values_by_name,
+  1,
+  slipstream__v1__rule__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };

@@ -238,6 +238,51 @@ void   slipstream__v1__attach_reply__free_unpacked
   assert(message->base.descriptor == &slipstream__v1__attach_reply__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   slipstream__v1__place_law__init
+                     (Slipstream__V1__PlaceLaw         *message)
+{
+  static const Slipstream__V1__PlaceLaw init_value = SLIPSTREAM__V1__PLACE_LAW__INIT;
+  *message = init_value;
+}
+size_t slipstream__v1__place_law__get_packed_size
+                     (const Slipstream__V1__PlaceLaw *message)
+{
+  assert(message->base.descriptor == &slipstream__v1__place_law__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t slipstream__v1__place_law__pack
+                     (const Slipstream__V1__PlaceLaw *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &slipstream__v1__place_law__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t slipstream__v1__place_law__pack_to_buffer
+                     (const Slipstream__V1__PlaceLaw *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &slipstream__v1__place_law__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Slipstream__V1__PlaceLaw *
+       slipstream__v1__place_law__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Slipstream__V1__PlaceLaw *)
+     protobuf_c_message_unpack (&slipstream__v1__place_law__descriptor,
+                                allocator, len, data);
+}
+void   slipstream__v1__place_law__free_unpacked
+                     (Slipstream__V1__PlaceLaw *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &slipstream__v1__place_law__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   slipstream__v1__nodes__init
                      (Slipstream__V1__Nodes         *message)
 {
@@ -538,7 +583,7 @@ const ProtobufCMessageDescriptor slipstream__v1__attach_draft__descriptor =
   (ProtobufCMessageInit) slipstream__v1__attach_draft__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor slipstream__v1__attach_reply__acceptance__field_descriptors[7] =
+static const ProtobufCFieldDescriptor slipstream__v1__attach_reply__acceptance__field_descriptors[9] =
 {
   {
     "sampling",
@@ -624,21 +669,49 @@ static const ProtobufCFieldDescriptor slipstream__v1__attach_reply__acceptance__
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "collaboration",
+    30,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__AttachReply__Acceptance, collaboration),
+    &slipstream__v1__collaboration__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "rule",
+    40,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_ENUM,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__AttachReply__Acceptance, rule),
+    &slipstream__v1__rule__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned slipstream__v1__attach_reply__acceptance__field_indices_by_name[] = {
+  7,   /* field[7] = collaboration */
   4,   /* field[4] = pipeline */
   1,   /* field[1] = prompt_length */
+  8,   /* field[8] = rule */
   0,   /* field[0] = sampling */
   3,   /* field[3] = tenant */
   2,   /* field[2] = truth_length */
   5,   /* field[5] = verify_costs */
   6,   /* field[6] = verify_ns */
 };
-static const ProtobufCIntRange slipstream__v1__attach_reply__acceptance__number_ranges[2 + 1] =
+static const ProtobufCIntRange slipstream__v1__attach_reply__acceptance__number_ranges[4 + 1] =
 {
   { 1, 0 },
   { 20, 4 },
-  { 0, 7 }
+  { 30, 7 },
+  { 40, 8 },
+  { 0, 9 }
 };
 const ProtobufCMessageDescriptor slipstream__v1__attach_reply__acceptance__descriptor =
 {
@@ -648,10 +721,10 @@ const ProtobufCMessageDescriptor slipstream__v1__attach_reply__acceptance__descr
   "Slipstream__V1__AttachReply__Acceptance",
   "slipstream.v1",
   sizeof(Slipstream__V1__AttachReply__Acceptance),
-  7,
+  9,
   slipstream__v1__attach_reply__acceptance__field_descriptors,
   slipstream__v1__attach_reply__acceptance__field_indices_by_name,
-  2,  slipstream__v1__attach_reply__acceptance__number_ranges,
+  4,  slipstream__v1__attach_reply__acceptance__number_ranges,
   (ProtobufCMessageInit) slipstream__v1__attach_reply__acceptance__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
@@ -706,7 +779,71 @@ const ProtobufCMessageDescriptor slipstream__v1__attach_reply__descriptor =
   (ProtobufCMessageInit) slipstream__v1__attach_reply__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor slipstream__v1__nodes__field_descriptors[6] =
+static const ProtobufCFieldDescriptor slipstream__v1__place_law__field_descriptors[3] =
+{
+  {
+    "parent_id",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__PlaceLaw, parent_id),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "token_deltas",
+    2,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Slipstream__V1__PlaceLaw, n_token_deltas),
+    offsetof(Slipstream__V1__PlaceLaw, token_deltas),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "weights",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__PlaceLaw, weights),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned slipstream__v1__place_law__field_indices_by_name[] = {
+  0,   /* field[0] = parent_id */
+  1,   /* field[1] = token_deltas */
+  2,   /* field[2] = weights */
+};
+static const ProtobufCIntRange slipstream__v1__place_law__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 3 }
+};
+const ProtobufCMessageDescriptor slipstream__v1__place_law__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "slipstream.v1.PlaceLaw",
+  "PlaceLaw",
+  "Slipstream__V1__PlaceLaw",
+  "slipstream.v1",
+  sizeof(Slipstream__V1__PlaceLaw),
+  3,
+  slipstream__v1__place_law__field_descriptors,
+  slipstream__v1__place_law__field_indices_by_name,
+  1,  slipstream__v1__place_law__number_ranges,
+  (ProtobufCMessageInit) slipstream__v1__place_law__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor slipstream__v1__nodes__field_descriptors[7] =
 {
   {
     "anchor",
@@ -780,19 +917,33 @@ static const ProtobufCFieldDescriptor slipstream__v1__nodes__field_descriptors[6
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "laws",
+    40,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Slipstream__V1__Nodes, n_laws),
+    offsetof(Slipstream__V1__Nodes, laws),
+    &slipstream__v1__place_law__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned slipstream__v1__nodes__field_indices_by_name[] = {
   0,   /* field[0] = anchor */
   1,   /* field[1] = base_id */
   2,   /* field[2] = id_deltas */
+  6,   /* field[6] = laws */
   3,   /* field[3] = parent_deltas */
   5,   /* field[5] = scores */
   4,   /* field[4] = tokens */
 };
-static const ProtobufCIntRange slipstream__v1__nodes__number_ranges[1 + 1] =
+static const ProtobufCIntRange slipstream__v1__nodes__number_ranges[2 + 1] =
 {
   { 1, 0 },
-  { 0, 6 }
+  { 40, 6 },
+  { 0, 7 }
 };
 const ProtobufCMessageDescriptor slipstream__v1__nodes__descriptor =
 {
@@ -802,10 +953,10 @@ const ProtobufCMessageDescriptor slipstream__v1__nodes__descriptor =
   "Slipstream__V1__Nodes",
   "slipstream.v1",
   sizeof(Slipstream__V1__Nodes),
-  6,
+  7,
   slipstream__v1__nodes__field_descriptors,
   slipstream__v1__nodes__field_indices_by_name,
-  1,  slipstream__v1__nodes__number_ranges,
+  2,  slipstream__v1__nodes__number_ranges,
   (ProtobufCMessageInit) slipstream__v1__nodes__init,
   NULL,NULL,NULL    /* reserved[123] */
 };

@@ -52,7 +52,7 @@ void   slipstream__v1__envelope__free_unpacked
   assert(message->base.descriptor == &slipstream__v1__envelope__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
-static const ProtobufCFieldDescriptor slipstream__v1__envelope__field_descriptors[18] =
+static const ProtobufCFieldDescriptor slipstream__v1__envelope__field_descriptors[20] =
 {
   {
     "version",
@@ -270,12 +270,38 @@ static const ProtobufCFieldDescriptor slipstream__v1__envelope__field_descriptor
     0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "collaborate_ingest",
+    64,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Slipstream__V1__Envelope, body_case),
+    offsetof(Slipstream__V1__Envelope, collaborate_ingest),
+    &slipstream__v1__collaborate_ingest__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "collaborate_answer",
+    65,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Slipstream__V1__Envelope, body_case),
+    offsetof(Slipstream__V1__Envelope, collaborate_answer),
+    &slipstream__v1__collaborate_answer__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned slipstream__v1__envelope__field_indices_by_name[] = {
   11,   /* field[11] = assign_draft */
   14,   /* field[14] = attach_draft */
   15,   /* field[15] = attach_reply */
   10,   /* field[10] = cancel_session */
+  19,   /* field[19] = collaborate_answer */
+  18,   /* field[18] = collaborate_ingest */
   12,   /* field[12] = draft_assigned */
   13,   /* field[13] = end_draft */
   5,   /* field[5] = goodbye */
@@ -291,13 +317,14 @@ static const unsigned slipstream__v1__envelope__field_indices_by_name[] = {
   17,   /* field[17] = truth */
   0,   /* field[0] = version */
 };
-static const ProtobufCIntRange slipstream__v1__envelope__number_ranges[4 + 1] =
+static const ProtobufCIntRange slipstream__v1__envelope__number_ranges[5 + 1] =
 {
   { 1, 0 },
   { 16, 2 },
   { 32, 7 },
   { 48, 11 },
-  { 0, 18 }
+  { 64, 18 },
+  { 0, 20 }
 };
 const ProtobufCMessageDescriptor slipstream__v1__envelope__descriptor =
 {
@@ -307,10 +334,10 @@ const ProtobufCMessageDescriptor slipstream__v1__envelope__descriptor =
   "Slipstream__V1__Envelope",
   "slipstream.v1",
   sizeof(Slipstream__V1__Envelope),
-  18,
+  20,
   slipstream__v1__envelope__field_descriptors,
   slipstream__v1__envelope__field_indices_by_name,
-  4,  slipstream__v1__envelope__number_ranges,
+  5,  slipstream__v1__envelope__number_ranges,
   (ProtobufCMessageInit) slipstream__v1__envelope__init,
   NULL,NULL,NULL    /* reserved[123] */
 };

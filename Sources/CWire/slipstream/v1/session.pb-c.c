@@ -277,7 +277,7 @@ void   slipstream__v1__cancel_session__free_unpacked
   assert(message->base.descriptor == &slipstream__v1__cancel_session__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
-static const ProtobufCFieldDescriptor slipstream__v1__open_session__field_descriptors[10] =
+static const ProtobufCFieldDescriptor slipstream__v1__open_session__field_descriptors[15] =
 {
   {
     "prompt",
@@ -399,24 +399,91 @@ static const ProtobufCFieldDescriptor slipstream__v1__open_session__field_descri
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "collaboration",
+    30,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__OpenSession, collaboration),
+    &slipstream__v1__collaboration__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "resumes_mirostat",
+    31,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__OpenSession, resumes_mirostat),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "mirostat_limit",
+    32,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_DOUBLE,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__OpenSession, mirostat_limit),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "verify_rule",
+    40,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__OpenSession, verify_rule),
+    &slipstream__v1__verify_rule__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "prediction",
+    41,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_UINT32,
+    offsetof(Slipstream__V1__OpenSession, n_prediction),
+    offsetof(Slipstream__V1__OpenSession, prediction),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_PACKED,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned slipstream__v1__open_session__field_indices_by_name[] = {
+  10,   /* field[10] = collaboration */
   1,   /* field[1] = decided */
   7,   /* field[7] = draft_origins */
   5,   /* field[5] = end_tokens */
   6,   /* field[6] = ignores_end */
   3,   /* field[3] = limits_tokens */
+  12,   /* field[12] = mirostat_limit */
   9,   /* field[9] = pipeline */
+  14,   /* field[14] = prediction */
   0,   /* field[0] = prompt */
+  11,   /* field[11] = resumes_mirostat */
   2,   /* field[2] = sampling */
   8,   /* field[8] = tenant */
   4,   /* field[4] = token_limit */
+  13,   /* field[13] = verify_rule */
 };
-static const ProtobufCIntRange slipstream__v1__open_session__number_ranges[2 + 1] =
+static const ProtobufCIntRange slipstream__v1__open_session__number_ranges[4 + 1] =
 {
   { 1, 0 },
   { 20, 9 },
-  { 0, 10 }
+  { 30, 10 },
+  { 40, 13 },
+  { 0, 15 }
 };
 const ProtobufCMessageDescriptor slipstream__v1__open_session__descriptor =
 {
@@ -426,14 +493,14 @@ const ProtobufCMessageDescriptor slipstream__v1__open_session__descriptor =
   "Slipstream__V1__OpenSession",
   "slipstream.v1",
   sizeof(Slipstream__V1__OpenSession),
-  10,
+  15,
   slipstream__v1__open_session__field_descriptors,
   slipstream__v1__open_session__field_indices_by_name,
-  2,  slipstream__v1__open_session__number_ranges,
+  4,  slipstream__v1__open_session__number_ranges,
   (ProtobufCMessageInit) slipstream__v1__open_session__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor slipstream__v1__statistics__field_descriptors[12] =
+static const ProtobufCFieldDescriptor slipstream__v1__statistics__field_descriptors[13] =
 {
   {
     "prompt_ns",
@@ -579,11 +646,24 @@ static const ProtobufCFieldDescriptor slipstream__v1__statistics__field_descript
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "collaboration",
+    30,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__Statistics, collaboration),
+    &slipstream__v1__collaboration_counts__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned slipstream__v1__statistics__field_indices_by_name[] = {
   5,   /* field[5] = accepted */
   7,   /* field[7] = accepted_at */
   2,   /* field[2] = cached_tokens */
+  12,   /* field[12] = collaboration */
   1,   /* field[1] = decode_ns */
   8,   /* field[8] = draft_bytes_in */
   9,   /* field[9] = draft_bytes_out */
@@ -594,11 +674,12 @@ static const unsigned slipstream__v1__statistics__field_indices_by_name[] = {
   11,   /* field[11] = round_trip_ns */
   3,   /* field[3] = verify_steps */
 };
-static const ProtobufCIntRange slipstream__v1__statistics__number_ranges[2 + 1] =
+static const ProtobufCIntRange slipstream__v1__statistics__number_ranges[3 + 1] =
 {
   { 1, 0 },
   { 20, 6 },
-  { 0, 12 }
+  { 30, 12 },
+  { 0, 13 }
 };
 const ProtobufCMessageDescriptor slipstream__v1__statistics__descriptor =
 {
@@ -608,10 +689,10 @@ const ProtobufCMessageDescriptor slipstream__v1__statistics__descriptor =
   "Slipstream__V1__Statistics",
   "slipstream.v1",
   sizeof(Slipstream__V1__Statistics),
-  12,
+  13,
   slipstream__v1__statistics__field_descriptors,
   slipstream__v1__statistics__field_indices_by_name,
-  2,  slipstream__v1__statistics__number_ranges,
+  3,  slipstream__v1__statistics__number_ranges,
   (ProtobufCMessageInit) slipstream__v1__statistics__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
@@ -666,7 +747,7 @@ const ProtobufCMessageDescriptor slipstream__v1__ending__descriptor =
   (ProtobufCMessageInit) slipstream__v1__ending__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor slipstream__v1__session_tokens__field_descriptors[3] =
+static const ProtobufCFieldDescriptor slipstream__v1__session_tokens__field_descriptors[5] =
 {
   {
     "first_index",
@@ -704,16 +785,43 @@ static const ProtobufCFieldDescriptor slipstream__v1__session_tokens__field_desc
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "uses_mirostat",
+    30,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__SessionTokens, uses_mirostat),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "mirostat_limit",
+    31,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_DOUBLE,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__SessionTokens, mirostat_limit),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned slipstream__v1__session_tokens__field_indices_by_name[] = {
   2,   /* field[2] = ending */
   0,   /* field[0] = first_index */
+  4,   /* field[4] = mirostat_limit */
   1,   /* field[1] = tokens */
+  3,   /* field[3] = uses_mirostat */
 };
-static const ProtobufCIntRange slipstream__v1__session_tokens__number_ranges[1 + 1] =
+static const ProtobufCIntRange slipstream__v1__session_tokens__number_ranges[2 + 1] =
 {
   { 1, 0 },
-  { 0, 3 }
+  { 30, 3 },
+  { 0, 5 }
 };
 const ProtobufCMessageDescriptor slipstream__v1__session_tokens__descriptor =
 {
@@ -723,10 +831,10 @@ const ProtobufCMessageDescriptor slipstream__v1__session_tokens__descriptor =
   "Slipstream__V1__SessionTokens",
   "slipstream.v1",
   sizeof(Slipstream__V1__SessionTokens),
-  3,
+  5,
   slipstream__v1__session_tokens__field_descriptors,
   slipstream__v1__session_tokens__field_indices_by_name,
-  1,  slipstream__v1__session_tokens__number_ranges,
+  2,  slipstream__v1__session_tokens__number_ranges,
   (ProtobufCMessageInit) slipstream__v1__session_tokens__init,
   NULL,NULL,NULL    /* reserved[123] */
 };

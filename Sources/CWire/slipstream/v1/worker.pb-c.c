@@ -328,7 +328,7 @@ void   slipstream__v1__reject__free_unpacked
   assert(message->base.descriptor == &slipstream__v1__reject__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
-static const ProtobufCFieldDescriptor slipstream__v1__register__field_descriptors[14] =
+static const ProtobufCFieldDescriptor slipstream__v1__register__field_descriptors[15] =
 {
   {
     "role",
@@ -498,6 +498,18 @@ static const ProtobufCFieldDescriptor slipstream__v1__register__field_descriptor
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "verify_rules",
+    40,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_UINT32,
+    0,   /* quantifier_offset */
+    offsetof(Slipstream__V1__Register, verify_rules),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned slipstream__v1__register__field_indices_by_name[] = {
   7,   /* field[7] = context_length */
@@ -513,12 +525,14 @@ static const unsigned slipstream__v1__register__field_indices_by_name[] = {
   5,   /* field[5] = tokenizer_fingerprint */
   12,   /* field[12] = verify_costs */
   13,   /* field[13] = verify_ns */
+  14,   /* field[14] = verify_rules */
   6,   /* field[6] = vocabulary_count */
 };
-static const ProtobufCIntRange slipstream__v1__register__number_ranges[1 + 1] =
+static const ProtobufCIntRange slipstream__v1__register__number_ranges[2 + 1] =
 {
   { 1, 0 },
-  { 0, 14 }
+  { 40, 14 },
+  { 0, 15 }
 };
 const ProtobufCMessageDescriptor slipstream__v1__register__descriptor =
 {
@@ -528,10 +542,10 @@ const ProtobufCMessageDescriptor slipstream__v1__register__descriptor =
   "Slipstream__V1__Register",
   "slipstream.v1",
   sizeof(Slipstream__V1__Register),
-  14,
+  15,
   slipstream__v1__register__field_descriptors,
   slipstream__v1__register__field_indices_by_name,
-  1,  slipstream__v1__register__number_ranges,
+  2,  slipstream__v1__register__number_ranges,
   (ProtobufCMessageInit) slipstream__v1__register__init,
   NULL,NULL,NULL    /* reserved[123] */
 };

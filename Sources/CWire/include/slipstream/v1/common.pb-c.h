@@ -16,6 +16,7 @@ PROTOBUF_C__BEGIN_DECLS
 
 
 typedef struct Slipstream__V1__Refusal Slipstream__V1__Refusal;
+typedef struct Slipstream__V1__VerifyRule Slipstream__V1__VerifyRule;
 typedef struct Slipstream__V1__Sampling Slipstream__V1__Sampling;
 
 
@@ -38,7 +39,8 @@ typedef enum _Slipstream__V1__Code {
   SLIPSTREAM__V1__CODE__CODE_INVALID_MESSAGE = 10,
   SLIPSTREAM__V1__CODE__CODE_UNEXPECTED_MESSAGE = 11,
   SLIPSTREAM__V1__CODE__CODE_DRAINING = 12,
-  SLIPSTREAM__V1__CODE__CODE_INTERNAL = 13
+  SLIPSTREAM__V1__CODE__CODE_INTERNAL = 13,
+  SLIPSTREAM__V1__CODE__CODE_RULE_NOT_ALLOWED = 40
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(SLIPSTREAM__V1__CODE)
 } Slipstream__V1__Code;
 /*
@@ -51,6 +53,23 @@ typedef enum _Slipstream__V1__Pipeline {
   SLIPSTREAM__V1__PIPELINE__PIPELINE_VANILLA = 3
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(SLIPSTREAM__V1__PIPELINE)
 } Slipstream__V1__Pipeline;
+/*
+ * How drafts are judged.
+ */
+typedef enum _Slipstream__V1__Rule {
+  SLIPSTREAM__V1__RULE__RULE_UNSPECIFIED = 0,
+  SLIPSTREAM__V1__RULE__RULE_GUMBEL_MATCH = 1,
+  SLIPSTREAM__V1__RULE__RULE_MATCH = 2,
+  SLIPSTREAM__V1__RULE__RULE_RATIO = 3,
+  SLIPSTREAM__V1__RULE__RULE_REJECTION = 4,
+  SLIPSTREAM__V1__RULE__RULE_K_SEQ = 5,
+  SLIPSTREAM__V1__RULE__RULE_BLOCK = 6,
+  SLIPSTREAM__V1__RULE__RULE_TRAVERSAL = 7,
+  SLIPSTREAM__V1__RULE__RULE_TYPICAL = 8,
+  SLIPSTREAM__V1__RULE__RULE_RELAXED = 9,
+  SLIPSTREAM__V1__RULE__RULE_DEFERRED = 10
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(SLIPSTREAM__V1__RULE)
+} Slipstream__V1__Rule;
 
 /* --- messages --- */
 
@@ -69,6 +88,47 @@ struct  Slipstream__V1__Refusal
 #define SLIPSTREAM__V1__REFUSAL__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&slipstream__v1__refusal__descriptor) \
     , SLIPSTREAM__V1__CODE__CODE_UNSPECIFIED, {0,NULL} }
+
+
+/*
+ * How drafts are judged, and the settings of the rules that change the law of the text. Each is
+ * there whatever the rule is.
+ */
+struct  Slipstream__V1__VerifyRule
+{
+  ProtobufCMessage base;
+  /*
+   * required
+   */
+  Slipstream__V1__Rule rule;
+  /*
+   * 0 to below 1
+   */
+  double typical_probability;
+  /*
+   * 0 to below 1
+   */
+  double typical_entropy;
+  /*
+   * at most 4194304
+   */
+  uint32_t relaxed_candidates;
+  /*
+   * 0 to 1
+   */
+  double relaxed_margin;
+  /*
+   * nats, at least 0; -1 leaves it to the verifier
+   */
+  double deferred_entropy;
+  /*
+   * 1 to 256
+   */
+  uint32_t deferred_window;
+};
+#define SLIPSTREAM__V1__VERIFY_RULE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&slipstream__v1__verify_rule__descriptor) \
+    , SLIPSTREAM__V1__RULE__RULE_UNSPECIFIED, 0, 0, 0, 0, 0, 0 }
 
 
 /*
@@ -117,10 +177,18 @@ struct  Slipstream__V1__Sampling
   uint32_t *bias_tokens;
   ProtobufCBinaryData bias_values;
   uint64_t seed;
+  /*
+   * bits, 0 to 32; 0 without Mirostat
+   */
+  float mirostat_tau;
+  /*
+   * 0 to 1
+   */
+  float mirostat_eta;
 };
 #define SLIPSTREAM__V1__SAMPLING__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&slipstream__v1__sampling__descriptor) \
-    , 0, 0, 0, 0, 0, 0, 0, 0, 0,NULL, {0,NULL}, 0 }
+    , 0, 0, 0, 0, 0, 0, 0, 0, 0,NULL, {0,NULL}, 0, 0, 0 }
 
 
 /* Slipstream__V1__Refusal methods */
@@ -141,6 +209,25 @@ Slipstream__V1__Refusal *
                       const uint8_t       *data);
 void   slipstream__v1__refusal__free_unpacked
                      (Slipstream__V1__Refusal *message,
+                      ProtobufCAllocator *allocator);
+/* Slipstream__V1__VerifyRule methods */
+void   slipstream__v1__verify_rule__init
+                     (Slipstream__V1__VerifyRule         *message);
+size_t slipstream__v1__verify_rule__get_packed_size
+                     (const Slipstream__V1__VerifyRule   *message);
+size_t slipstream__v1__verify_rule__pack
+                     (const Slipstream__V1__VerifyRule   *message,
+                      uint8_t             *out);
+size_t slipstream__v1__verify_rule__pack_to_buffer
+                     (const Slipstream__V1__VerifyRule   *message,
+                      ProtobufCBuffer     *buffer);
+Slipstream__V1__VerifyRule *
+       slipstream__v1__verify_rule__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   slipstream__v1__verify_rule__free_unpacked
+                     (Slipstream__V1__VerifyRule *message,
                       ProtobufCAllocator *allocator);
 /* Slipstream__V1__Sampling methods */
 void   slipstream__v1__sampling__init
@@ -166,6 +253,9 @@ void   slipstream__v1__sampling__free_unpacked
 typedef void (*Slipstream__V1__Refusal_Closure)
                  (const Slipstream__V1__Refusal *message,
                   void *closure_data);
+typedef void (*Slipstream__V1__VerifyRule_Closure)
+                 (const Slipstream__V1__VerifyRule *message,
+                  void *closure_data);
 typedef void (*Slipstream__V1__Sampling_Closure)
                  (const Slipstream__V1__Sampling *message,
                   void *closure_data);
@@ -177,7 +267,9 @@ typedef void (*Slipstream__V1__Sampling_Closure)
 
 extern const ProtobufCEnumDescriptor    slipstream__v1__code__descriptor;
 extern const ProtobufCEnumDescriptor    slipstream__v1__pipeline__descriptor;
+extern const ProtobufCEnumDescriptor    slipstream__v1__rule__descriptor;
 extern const ProtobufCMessageDescriptor slipstream__v1__refusal__descriptor;
+extern const ProtobufCMessageDescriptor slipstream__v1__verify_rule__descriptor;
 extern const ProtobufCMessageDescriptor slipstream__v1__sampling__descriptor;
 
 PROTOBUF_C__END_DECLS

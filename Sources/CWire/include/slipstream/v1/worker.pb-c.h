@@ -101,10 +101,14 @@ struct  Slipstream__V1__Register
    * a step of one column; 0 where unknown
    */
   uint64_t verify_ns;
+  /*
+   * bit 1 << rule: a verifier takes sessions with that rule; 0 means
+   */
+  uint32_t verify_rules;
 };
 #define SLIPSTREAM__V1__REGISTER__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&slipstream__v1__register__descriptor) \
-    , SLIPSTREAM__V1__ROLE__ROLE_UNSPECIFIED, {0,NULL}, 0, {0,NULL}, {0,NULL}, {0,NULL}, 0, 0, 0, {0,NULL}, 0,NULL, 0, {0,NULL}, 0 }
+    , SLIPSTREAM__V1__ROLE__ROLE_UNSPECIFIED, {0,NULL}, 0, {0,NULL}, {0,NULL}, {0,NULL}, 0, 0, 0, {0,NULL}, 0,NULL, 0, {0,NULL}, 0, 0 }
 
 
 struct  Slipstream__V1__Registered__Acceptance

@@ -1,0 +1,104 @@
+/// The speed that a tree promises: expected tokens over time, in forward passes of the target.
+enum TreeGain {
+  /// Path probabilities that the children of nodes with these probabilities will have.
+  static func children(of probabilities: some Sequence<Float>, _ hitRates: [Float]) -> [Float] {
+    probabilities.flatMap { path in hitRates.map { path * $0 } }
+  }
+
+  /// The best speed of a verification of any number of these nodes, after drafting for `spent`.
+  static func rate(
+    _ probabilities: [Float], spent: Float, _ costs: DraftCosts
+  ) -> Float {
+    let spent = spent + costs.round
+    let verify = costs.verify
+    var expected: Float = 1
+    var best = 1 / (spent + verify.cost(1))
+    for (index, probability) in probabilities.sorted(by: >).enumerated() {
+      expected += probability
+      best = max(best, expected / (spent + verify.cost(index + 2)))
+    }
+    return best
+  }
+
+  /// Whether a pass of this cost over nodes with these path probabilities raises the speed, with as
+  /// many more as a chain of the best guesses would need.
+  static func pays(
+    _ known: [Float], expanding probabilities: [Float], spent: Float, cost: Float,
+    _ costs: DraftCosts, _ hitRates: [Float]
+  ) -> Bool {
+    let bar = rate(known, spent: spent, costs)
+    var all = known + children(of: probabilities, hitRates)
+    var time = spent + cost
+    var path = (probabilities.first ?? 0) * (hitRates.first ?? 0)
+    for _ in 0..<8 {
+      if rate(all, spent: time, costs) > bar { return true }
+      // One level more, along the best path.
+      all += children(of: [path], hitRates)
+      path *= hitRates.first ?? 0
+      time += costs.draft(1)
+    }
+    return false
+  }
+}
+
+extension TreeDrafter {
+  /// Paths that are less probable are not continued while the target verifies.
+  private static let growthFloor: Float = 0.03
+  /// Truths at evaluated nodes after which the hit rates are believed.
+  private static let trialCount = 8
+
+  /// How often the first, second, … guess comes true.
+  private var hitRates: [Float] {
+    (0..<min(configuration.session.width, DraftAcceptance.rankCount)).map {
+      Float(acceptance.rate(rank: $0))
+    }
+  }
+
+  /// Cost of reading the truth up to there; that of the prompt is not held against the drafts.
+  func readingCost(to end: Int) -> Float {
+    let count = end - max(cachedCount, configuration.session.truth.count)
+    return count > 0 ? costs.draft(count) : 0
+  }
+
+  /// Whether truth is to be read now.
+  func mayRead(to end: Int) -> Bool {
+    let cost = readingCost(to: end)
+    guard !configuration.runsAhead, cost > 0 else { return true }
+    guard purse.canAfford(cost) else { return false }
+    // What seems not to pay is tried at first, and from time to time: the model may be better.
+    return purse.mayProbe || acceptance.sampleCount < Self.trialCount
+      || TreeGain.pays([], expanding: [1], spent: spent, cost: cost, costs, hitRates)
+  }
+
+  /// How many of the waiting nodes, most probable first, to evaluate in one pass; 0 for none.
+  func levelWidth(_ probabilities: [Float]) -> Int {
+    guard configuration.runsAhead else {
+      let known = nodes.dropFirst().map(\.pathProbability)
+      var best = 0
+      var bestRate = TreeGain.rate(known, spent: spent, costs)
+      for width in 1...probabilities.count where purse.canAfford(costs.draft(width)) {
+        let gained = TreeGain.children(of: probabilities.prefix(width), hitRates)
+        let rate = TreeGain.rate(
+          known + gained, spent: spent + costs.draft(width), costs)
+        if rate > bestRate {
+          bestRate = rate
+          best = width
+        }
+      }
+      return best
+    }
+    guard probabilities[0] >= Self.growthFloor else { return 0 }
+    var best = 0
+    var bestRate: Float = 0
+    var sum: Float = 0
+    for width in 1...probabilities.count where probabilities[width - 1] >= Self.growthFloor {
+      sum += probabilities[width - 1]
+      let rate = sum / costs.draft.cost(width)
+      if rate > bestRate {
+        bestRate = rate
+        best = width
+      }
+    }
+    return best
+  }
+}
