@@ -9,6 +9,17 @@ import Wire
     try ParsedMetrics(PrometheusText.render(await stage.service.metrics()))
   }
 
+  /// Asks again until the metrics are so, for ten seconds at most.
+  private func wait(
+    for stage: RouterStage, until isReached: (ParsedMetrics) -> Bool
+  ) async throws {
+    for _ in 0..<1000 {
+      if isReached(try await metrics(stage)) { return }
+      try await Task.sleep(for: .milliseconds(10))
+    }
+    Issue.record("the metrics do not say so")
+  }
+
   /// Returns when the router has read the heartbeat: it answers it.
   private func tell(_ totals: WorkerTotals, _ worker: inout ScriptedWorker) async throws {
     var heartbeat = Heartbeat(sequence: 1, activeSessionCount: 0, sentAtNanoseconds: 7)
@@ -91,7 +102,7 @@ import Wire
     try await tell(.verifier(verifierTotals(4)), &worker)
     #expect(try await metrics(stage).sum("slipstream_verifier_steps_total") == 4)
     try worker.send(.goodbye)
-    while try await metrics(stage)[#"slipstream_router_workers{role="verifier"}"#] != 0 {}
+    try await wait(for: stage) { $0[#"slipstream_router_workers{role="verifier"}"#] == 0 }
     #expect(try await metrics(stage).sum("slipstream_verifier_steps_total") == 0)
     await stage.stop()
   }
@@ -119,7 +130,7 @@ import Wire
     #expect(read["slipstream_router_sessions"] == 0)
     #expect(read["slipstream_router_queued_sessions"] == 0)
     worker.sendRaw([1, 2, 3])
-    while try await metrics(stage).sum("slipstream_router_dropped_frames_total") < 1 {}
+    try await wait(for: stage) { $0.sum("slipstream_router_dropped_frames_total") >= 1 }
     #expect(
       try await metrics(stage)[#"slipstream_router_dropped_frames_total{reason="malformed"}"#] == 1)
     await stage.stop()
