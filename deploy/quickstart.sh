@@ -53,6 +53,8 @@ swift build -c release --product slipstream >"$logs/build.log" 2>&1 ||
   fail "the build failed" "$logs/build.log"
 
 echo "quickstart: starting router, verifier and drafter" >&2
+# There before it is read: the process in the background may make it late.
+: >"$logs/up.out"
 "$executable" up -m "$model" --port "${SLIPSTREAM_PORT:-0}" >"$logs/up.out" 2>"$logs/up.log" &
 cluster=$!
 url=
