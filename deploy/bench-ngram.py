@@ -12,7 +12,6 @@ table; -o writes all figures as JSON.
 """
 import argparse
 import json
-import os
 import socket
 import statistics
 import subprocess
