@@ -23,10 +23,11 @@ extension RequestFields {
       }
       return nil
     }
-    let methods = CollaborationParameters.Method.allCases.map(\.rawValue)
-    let name = try choice("collaboration", of: methods)
+    // A cluster has no third model; whoever asks for one is told so, and nobody else hears of it.
+    guard self["collaboration"] != "proxy" else { throw APIError(.noAntiexpert) }
+    let methods = CollaborationParameters.Method.allCases.filter { $0 != .proxy }
+    let name = try choice("collaboration", of: methods.map(\.rawValue))
     let method = name.flatMap { CollaborationParameters.Method(rawValue: $0) } ?? .entropy
-    guard method != .proxy else { throw APIError(.noAntiexpert) }
     var parameters = CollaborationParameters(method: method)
     try readEntropy(into: &parameters)
     if let value = try integer("leading_tokens", in: 0...Int(Int32.max)) {
@@ -54,11 +55,17 @@ extension RequestFields {
   }
 
   private func readEntropy(into parameters: inout CollaborationParameters) throws(APIError) {
-    // JSON has no infinity.
-    if self["entropy_threshold"] == "inf" {
-      parameters.entropyThreshold = .infinity
-    } else if let value = try number("entropy_threshold", in: 0...1000) {
-      parameters.entropyThreshold = value
+    if let value = self["entropy_threshold"] {
+      // JSON has no infinity.
+      guard let threshold = value == "inf" ? .infinity : value.double,
+        threshold == .infinity || (0...1000).contains(threshold)
+      else {
+        let got = value.double.map { "\($0)" } ?? value.string.map { "'\($0)'" } ?? value.kind
+        throw .invalid(
+          "entropy_threshold must be between 0 and 1000 bits, or \"inf\", got \(got)",
+          param: "entropy_threshold")
+      }
+      parameters.entropyThreshold = Float(threshold)
     }
     if let value = try number("entropy_hysteresis", in: 0...32) {
       parameters.entropyHysteresis = value
