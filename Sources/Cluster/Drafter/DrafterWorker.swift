@@ -111,12 +111,12 @@ package final class DrafterWorker: Sendable {
           contextLength: min(configuration.identity.contextLength, model.shape.contextLength),
           keyValueMemoryBytes: configuration.keyValueMemoryBytes,
           cacheTypes: configuration.cacheTypes)
-        // The levels of a tree are as wide as pays.
-        if configuration.methods.shape == .tree {
-          draftCosts = try MeasuredCosts(engine: drafting, roundCount: 2).costs
-        }
+        // The levels of a tree are as wide as pays; a chain has one token in each.
+        let isTree = configuration.methods.shape == .tree
+        let measured = try MeasuredCosts(engine: drafting, sizeMax: isTree ? 32 : 1)
+        if isTree { draftCosts = measured.costs }
         engine = drafting
-        startup.yield(try Self.passDuration(drafting))
+        startup.yield(measured.single)
       } catch {
         startup.finish(throwing: error)
         return
@@ -148,20 +148,6 @@ package final class DrafterWorker: Sendable {
     register.draftMethods = configuration.methods.list
     register.draftDuration = draftDuration.withLock { $0 }
     return register
-  }
-
-  /// Median time of a few passes over one token, the first of which warms up.
-  private static func passDuration(_ engine: InferenceEngine) throws(EngineError) -> Duration {
-    let cache = try engine.makeCache()
-    let clock = ContinuousClock()
-    var times: [Duration] = []
-    for _ in 0..<6 {
-      let start = clock.now
-      try engine.forward(ForwardBatch(chain: [0], logits: .last), cache: cache)
-      cache.dropScratch()
-      times.append(clock.now - start)
-    }
-    return times.dropFirst().sorted()[2]
   }
 
   private func routeControl(_ envelope: Envelope) {
