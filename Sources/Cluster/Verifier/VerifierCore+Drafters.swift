@@ -77,8 +77,7 @@ extension VerifierCore {
     _ peer: PeerID, _ id: SessionID, _ message: Nodes, arrival: ContinuousClock.Instant
   ) {
     guard let index = index(of: id),
-      let link = entries[index].links.firstIndex(where: { $0.peer == peer }),
-      entries[index].allowedOrigins.contains(.remote)
+      let link = entries[index].links.firstIndex(where: { $0.peer == peer })
     else { return }
     if let rules = entries[index].rules, rules.drawsDrafts, !message.laws.isEmpty {
       return receiveDraws(peer, index, message, rules)

@@ -31,6 +31,7 @@ extension VerifierCore {
     configuration.stopTokens = message.endTokens
     configuration.ignoresEndOfSequence = message.ignoresEnd
     configuration.prediction = message.prediction
+    configuration.draftOrigins = message.draftOrigins
     do {
       configuration.rule = try RuleChoice(
         message.rule, sampling: message.sampling, vocabularyCount: vocabularyCount)
@@ -43,7 +44,7 @@ extension VerifierCore {
       entries.append(
         Entry(
           id: id, target: target, sampling: message.sampling,
-          allowedOrigins: message.draftOrigins, tenant: message.tenant,
+          tenant: message.tenant,
           pace: SessionPace(pipeline, step: costs.single), rules: rules))
       traffic.begin(id)
       activeCount.store(entries.count)

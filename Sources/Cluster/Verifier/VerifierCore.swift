@@ -19,7 +19,6 @@ final class VerifierCore {
     var id: SessionID
     var target: TargetSession
     var sampling: SamplingParameters
-    var allowedOrigins: Set<DraftOrigin>
     var tenant: TenantID?
     /// Drafters that may attach.
     var assigned: [DraftAssigned] = []

@@ -29,12 +29,17 @@ struct TreeGrowth: Sendable {
   private(set) var candidates: [DraftCandidate] = []
   private(set) var joined: [JoinedCandidate] = []
   private(set) var ranges: [(candidates: Range<Int>, joined: Range<Int>)] = []
+  /// Whose guesses count.
+  private let origins: Set<DraftOrigin>
   private var places: [DraftPlace]
   private var heap = BinaryHeap<GrowthCandidate>()
   private var sequence = 0
   private var scratch: [JoinedCandidate] = []
 
-  init(root: TokenID, place: DraftPlace) {
+  init(
+    root: TokenID, place: DraftPlace, origins: Set<DraftOrigin> = Set(DraftOrigin.allCases)
+  ) {
+    self.origins = origins
     tree = TokenTree(root: root)
     places = [place]
   }
@@ -84,8 +89,8 @@ struct TreeGrowth: Sendable {
       pending.propose(at: pendingNodes[node], into: &candidates)
     }
     sources.propose(
-      at: places[node], path: path(to: node), text: text, start: start, candidates: &candidates,
-      joined: &scratch)
+      at: places[node], path: path(to: node), text: text, start: start, origins: origins,
+      candidates: &candidates, joined: &scratch)
     let joinedStart = joined.count
     joined.append(contentsOf: scratch)
     ranges.append((start..<candidates.count, joinedStart..<joined.count))

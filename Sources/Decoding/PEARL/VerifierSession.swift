@@ -12,41 +12,6 @@ package import InferenceTypes
 /// - SeeAlso: Liu et al. 2024, arXiv:2408.11850 (PEARL), for verifying while drafting; the streams
 ///   of truth and drafts instead of its two alternating modes are ours.
 package struct VerifierSession: Sendable {
-  /// What a generation needs to know at its start.
-  package struct Configuration: Sendable {
-    package var prompt: [TokenID]
-    /// Tokens that an earlier session decided after the prompt; they count towards the limit.
-    package var decided: [TokenID] = []
-    /// ``VerifierSession/mirostatLimit`` after `decided`; needed where Mirostat goes on.
-    package var mirostatLimit: Double?
-    package var sampling: SamplingParameters
-    /// How drafts are judged.
-    package var rule = RuleChoice.standard
-    /// Upper bound of new tokens; `nil` goes on to the end of the context.
-    package var tokenLimit: Int?
-    /// Tokens that end the text.
-    package var stopTokens: [TokenID] = []
-    /// Goes on past the stop tokens.
-    package var ignoresEndOfSequence = false
-    /// A text that the answer is expected to be like, for the source ``PredictionSource``; it may
-    /// hold any tokens, and empty means none.
-    package var prediction: [TokenID] = []
-    /// Tokens that the target can hold.
-    package var contextLength: Int
-    package var vocabularyCount: Int
-    /// Drafts held at once, those of all links together.
-    package var pendingNodeMax = 4096
-
-    package init(
-      prompt: [TokenID], sampling: SamplingParameters, contextLength: Int, vocabularyCount: Int
-    ) {
-      self.prompt = prompt
-      self.sampling = sampling
-      self.contextLength = contextLength
-      self.vocabularyCount = vocabularyCount
-    }
-  }
-
   /// The prompt and every decided token.
   package private(set) var truth: [TokenID]
   package let promptCount: Int
@@ -63,6 +28,7 @@ package struct VerifierSession: Sendable {
   /// `nil` under ``VerifyRule/gumbelMatch``, where the choice itself is the judge.
   var judge: RuleJudge?
   private let sampling: DraftSampling
+  private let draftOrigins: Set<DraftOrigin>
   private let stopTokens: [TokenID]
   private let vocabularyCount: Int
   /// Length of the truth at which the generation ends.
@@ -113,6 +79,7 @@ package struct VerifierSession: Sendable {
     sampling = DraftSampling(configuration.rule.guessed(configuration.sampling))
     let room = configuration.contextLength - prompt.count
     lengthMax = prompt.count + min(room, configuration.tokenLimit ?? room)
+    draftOrigins = configuration.draftOrigins
     pending = PendingTree(root: last, nodeMax: configuration.pendingNodeMax)
     if let end = configuration.decided.last, isStop(end) {
       finish = .stop
@@ -352,14 +319,15 @@ extension VerifierSession {
     let place = DraftPlace(
       context: TokenContext(endOf: truth), position: truth.count, sampling: sampling)
     // A node is useful where another token can follow it.
-    guard limit > 1, truth.count < lengthMax - 1 else {
+    guard limit > 1, truth.count < lengthMax - 1, !draftOrigins.isEmpty else {
       var tree = TreeGrowth(root: root, place: place)
       tree.leaveUnexpanded(0)
       return BatchGrowth(tree: tree, limit: 1)
     }
     // The root is expanded in any case: what would have been guessed is learnt from.
     var growth = BatchGrowth(
-      tree: TreeGrowth(root: root, place: sources.prepared(place, text: &text)),
+      tree: TreeGrowth(
+        root: root, place: sources.prepared(place, text: &text), origins: draftOrigins),
       limit: min(limit, affordable))
     growth.tree.expand(0, pending: pending, text: text, sources: &sources)
     sources.exchangeMemory(&growth.memory)

@@ -148,12 +148,14 @@ package struct LocalSources: Sendable {
   ///   - path: drafted tokens between the text and the place.
   ///   - text: of the session, where it is indexed.
   ///   - start: index in `candidates` of the place's first guess.
+  ///   - origins: whose guesses count; the others are forgotten.
   ///   - candidates: holds the guesses of the session's own drafts from `start` on; those of the
   ///     local sources are appended.
   ///   - joined: replaced by one guess for each token, most probable first.
   mutating func propose(
     at place: DraftPlace, path: [TokenID], text: SessionText?, start: Int,
-    candidates: inout [DraftCandidate], joined: inout [JoinedCandidate]
+    origins: Set<DraftOrigin>, candidates: inout [DraftCandidate],
+    joined: inout [JoinedCandidate]
   ) {
     recycling?.propose(at: place, path: path, text: text, into: &candidates)
     trigram?.propose(at: place, into: &candidates)
@@ -164,6 +166,10 @@ package struct LocalSources: Sendable {
     prediction?.propose(after: path, into: &candidates)
     published?.propose(after: path, into: &candidates)
     aded?.propose(after: path, into: &candidates)
+    if origins.count < DraftOrigin.allCases.count {
+      let kept = candidates[start...].filter { origins.contains($0.origin) }
+      candidates.replaceSubrange(start..., with: kept)
+    }
     joined.removeAll(keepingCapacity: true)
     for candidate in candidates[start...] { join(candidate, into: &joined) }
     let present = joined.reduce(0 as UInt16) { $0 | $1.origins }
