@@ -4,8 +4,8 @@
 # Usage: deploy/bench-decode.sh [PROMPTS.jsonl]
 #   PROMPTS.jsonl: JSON lines with "id", "category" and "turns"; Tests/Golden/prompts.jsonl unless told.
 # SLIPSTREAM_BENCH_ROWS="free pair ..." runs these rows only: free (no draft model), long (the same, answers
-# to 1024 tokens), random (random words, T = 1.5), pair (a draft model and a deep target in two processes),
-# far (the same, 20 ms apart; needs root), ngram (beside llama.cpp's n-gram speculation), load.
+# to 1024 tokens), warm (the same with a store that slipstream warm has filled), random (random words,
+# T = 1.5), pair (a draft model and a deep target in two processes), far (the same, 20 ms apart; needs root), ngram (beside llama.cpp's n-gram speculation), load.
 # SLIPSTREAM_BENCH_TOKENS=N limits the answers. Needs .build/release/slipstream and the files that
 # deploy/bench-engine.sh makes. JSON goes to $SLIPSTREAM_BENCH_OUT (bench-decode, made here).
 set -euo pipefail
@@ -14,7 +14,7 @@ prompts=$(realpath "${1:-$(dirname "${BASH_SOURCE[0]}")/../Tests/Golden/prompts.
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 cache=${SLIPSTREAM_CACHE:-${HOME:?HOME is not set}/.cache/slipstream}
 readonly models=$cache/bench slipstream=$PWD/.build/release/slipstream
-readonly rows=" ${SLIPSTREAM_BENCH_ROWS:-free long random pair far ngram load} "
+readonly rows=" ${SLIPSTREAM_BENCH_ROWS:-free long warm random pair far ngram load} "
 readonly out=${SLIPSTREAM_BENCH_OUT:-bench-decode} tokens=${SLIPSTREAM_BENCH_TOKENS:-256}
 
 say() { echo "bench-decode: $*" >&2; }
@@ -63,6 +63,11 @@ done
 if has long; then
   bench long -m "$models/Q4_1.gguf" --cpu-range "$cpu" --prompts "$prompts" --methods recycle \
     -n 1024 --temp 0 -r 3
+fi
+if has warm; then
+  "$slipstream" warm -m "$models/Q4_1.gguf" --draft-store "$out/warm.store"
+  bench warm -m "$models/Q4_1.gguf" --cpu-range "$cpu" --prompts "$prompts" --methods recycle \
+    -n 1024 --temp 0 -r 3 --draft-store "$out/warm.store"
 fi
 if has random; then
   bench random -m "$models/Q4_1.gguf" --cpu-range "$cpu" --random-prompts 12 \

@@ -23,11 +23,16 @@ package struct DecodeBenchmark {
     package let name: String
     package let drafts: DraftMethods
     package let rule: RuleChoice
+    /// What every generation starts with; `nil` for empty stores.
+    package let sources: LocalSources?
 
-    package init(name: String, drafts: DraftMethods, rule: RuleChoice = .standard) {
+    package init(
+      name: String, drafts: DraftMethods, rule: RuleChoice = .standard, sources: LocalSources? = nil
+    ) {
       self.name = name
       self.drafts = drafts
       self.rule = rule
+      self.sources = sources
     }
 
     /// The rule whose text without drafts this method must write at this temperature; `nil` where
@@ -85,7 +90,7 @@ package struct DecodeBenchmark {
   }
 
   /// Each prompt is decoded plainly and with every method, `roundCount` times in turns; times are
-  /// medians. Every generation starts with empty stores, as a process of its own would.
+  /// medians. Every generation starts with the same stores, see ``Method/sources``.
   ///
   /// - Throws: ``Mismatch`` where the token ids differ and the rule says that they must not.
   package func run(
@@ -109,7 +114,8 @@ package struct DecodeBenchmark {
         var matched: [TokenID]?
         for (index, method) in methods.enumerated() {
           configuration.rule = method.rule
-          results[index] = try generate(configuration, drafts: method.drafts)
+          results[index] = try generate(
+            configuration, drafts: method.drafts, sources: method.sources)
           times[index].append(seconds(results[index].decodeDuration))
           guard let rule = method.plainRule(temperature: sampling.temperature) else { continue }
           if rule != .standard, matched == nil {
@@ -144,11 +150,12 @@ package struct DecodeBenchmark {
   }
 
   private func generate(
-    _ configuration: VerifierSession.Configuration, drafts: DraftMethods
+    _ configuration: VerifierSession.Configuration, drafts: DraftMethods,
+    sources: LocalSources? = nil
   ) throws -> LocalGenerator.Result {
     try LocalGenerator(
       engine: engine, draftEngine: draftEngine, methods: drafts, costs: costs,
-      draftCosts: draftCosts
+      draftCosts: draftCosts, sources: sources
     ).generate(configuration)
   }
 

@@ -33,7 +33,8 @@ extension DecodeBenchmark {
     let plain = try LocalGenerator(
       engine: engine, draftEngine: nil, methods: none, costs: costs)
     var sources = OneForAll(
-      method.drafts.makeSources(vocabularyCount: engine.model.shape.vocabularyCount))
+      method.sources
+        ?? method.drafts.makeSources(vocabularyCount: engine.model.shape.vocabularyCount))
     var shared = SharedStep(costs: costs, nodeLimit: method.drafts.list == ["none"] ? 1 : 32)
     var explanation = Explanation(method: method.name)
     var waiting = prompts[...]

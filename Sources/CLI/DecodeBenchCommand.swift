@@ -15,7 +15,7 @@ struct DecodeBenchCommand: AsyncParsableCommand {
     abstract: "Speed-up of draft methods over plain decoding, prompt by prompt.",
     discussion: """
       Plain decoding and the methods take turns on every prompt; every generation starts with \
-      empty stores. Ends with an error where a method changes the token ids and its verify rule \
+      empty stores, or with --draft-store. Ends with an error where a method changes the token ids and its verify rule \
       says that it must not: under gumbel-match and match always, under the other lossless rules at \
       temperature 0. Each text is as long as its rule makes it; speed-ups compare times of a token.
 
@@ -40,6 +40,9 @@ struct DecodeBenchCommand: AsyncParsableCommand {
       --pipelines, the one by which the verifier drafts beside the drafter: none unless told.
       """)
   var methods: String?
+
+  @Option(help: "A store that every generation starts with, and that stays as it is.")
+  var draftStore: String?
 
   @Option(
     help: """
@@ -115,6 +118,9 @@ struct DecodeBenchCommand: AsyncParsableCommand {
         throw ValidationError(
           "--methods: --pipelines takes one, which + may combine, as in suffix+recycle")
       }
+      guard draftStore == nil else {
+        throw ValidationError("--draft-store: --pipelines and --rtt begin with empty stores")
+      }
       guard model.threads == 1, model.cpuRange == nil else {
         throw ValidationError(
           "--pipelines and --rtt give each process one CPU: leave --threads and --cpu-range out")
@@ -159,14 +165,25 @@ struct DecodeBenchCommand: AsyncParsableCommand {
     }
     let parameters = try sampling.parameters()
     let rules = try rules()
+    var opened: LocalDraftStore?
     let chosen = try (methods ?? "recycle,auto").split(separator: ",").flatMap { name in
       try rules.map { rule in
-        DecodeBenchmark.Method(
-          name: rule == .gumbelMatch ? String(name) : "\(name)/\(rule.rawValue)",
-          drafts: try DraftMethods(
-            parsing: String(name).replacing("+", with: ","), hasDraftModel: draftEngine != nil),
-          rule: try lossy.choice(
-            rule, sampling: parameters, vocabularyCount: engine.model.shape.vocabularyCount))
+        let drafts = try DraftMethods(
+          parsing: String(name).replacing("+", with: ","), hasDraftModel: draftEngine != nil)
+        let vocabularyCount = engine.model.shape.vocabularyCount
+        var store = opened.map {
+          LocalDraftStore($0, methods: drafts, vocabularyCount: vocabularyCount)
+        }
+        if store == nil, let draftStore {
+          store = LocalDraftStore(
+            draftStore, role: "verifier", methods: drafts, file: file, tokenizer: tokenizer,
+            vocabularyCount: vocabularyCount)
+          opened = store
+        }
+        return DecodeBenchmark.Method(
+          name: rule == .gumbelMatch ? String(name) : "\(name)/\(rule.rawValue)", drafts: drafts,
+          rule: try lossy.choice(rule, sampling: parameters, vocabularyCount: vocabularyCount),
+          sources: store?.sources)
       }
     }
     for rule in rules where !rule.isLossless {

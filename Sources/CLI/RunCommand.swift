@@ -106,8 +106,8 @@ struct RunCommand: ParsableCommand {
     guard choice.cautiousTrials == 0 else {
       return try runCautiously(configuration, engine: engine, tokenizer: tokenizer)
     }
-    var store = RunStore(
-      draftStore, methods: methods, file: file, tokenizer: tokenizer,
+    var store = LocalDraftStore(
+      draftStore, role: "run", methods: methods, file: file, tokenizer: tokenizer,
       vocabularyCount: engine.model.shape.vocabularyCount)
     let generator = try LocalGenerator(
       engine: engine, draftEngine: drafting?.engine, methods: methods, nodeLimit: specTreeNodes,
@@ -154,41 +154,6 @@ struct RunCommand: ParsableCommand {
     }
     let template = try ChatTemplate(file: file)
     return try template.encode([ChatMessage(role: "user", content: prompt)], tokenizer: tokenizer)
-  }
-}
-
-/// The draft store of one run.
-private struct RunStore {
-  private let file: DraftStoreFile
-  private var shelf: SourceShelf
-
-  /// - Returns: `nil` where nothing is kept.
-  init?(
-    _ argument: String, methods: DraftMethods, file: GGUFFile, tokenizer: BytePairTokenizer,
-    vocabularyCount: Int
-  ) {
-    let stamp = StoreStamp(
-      modelFingerprint: file.fingerprint, tokenizerFingerprint: tokenizer.fingerprint,
-      vocabularyCount: vocabularyCount)
-    guard methods.usesSources, let model = Fingerprint(bytes: stamp.modelFingerprint),
-      let path = DraftStorePlace(argument: argument).path(model: model, role: "run")
-    else { return nil }
-    shelf = SourceShelf(isolation: .shared, vocabularyCount: vocabularyCount) {
-      methods.makeSources(vocabularyCount: vocabularyCount)
-    }
-    self.file = DraftStoreFile(path: path, stamp: stamp) { notice in
-      printError("warning: draft store \(path): \(notice)")
-    }
-    self.file.load(into: &shelf)
-  }
-
-  var sources: LocalSources {
-    mutating get { shelf.use(nil) { $0 } }
-  }
-
-  mutating func save(_ sources: LocalSources) {
-    shelf.use(nil) { $0 = sources }
-    file.save(shelf)
   }
 }
 

@@ -10,6 +10,7 @@ struct Slipstream: AsyncParsableCommand {
     subcommands: [
       UpCommand.self, GenerateCommand.self, RunCommand.self, RouterCommand.self,
       VerifierCommand.self, DrafterCommand.self, BenchCommand.self, InspectCommand.self,
-      TokenizeCommand.self, LogitsCommand.self, QuantizeCommand.self, SimulateCommand.self,
+      TokenizeCommand.self, LogitsCommand.self, QuantizeCommand.self, WarmCommand.self,
+      SimulateCommand.self,
     ])
 }

@@ -20,21 +20,25 @@ private struct Recitation {
   /// Decodes `count` tokens; returns the tokens per step over the positions of `measured`.
   func run(
     count: Int, measured: Range<Int>, sources: inout LocalSources, temperature: Float = 0,
-    limit: Int = 16, costs: VerifyCosts = .assumed
-  ) throws -> (rate: Double, lastBatch: Int) {
+    limit: Int = 16, costs: VerifyCosts = .assumed,
+    origins: Set<DraftOrigin> = Set(DraftOrigin.allCases)
+  ) throws -> (rate: Double, lastBatch: Int, origins: Set<DraftOrigin>) {
     var sampling = SamplingParameters()
     sampling.temperature = temperature
     var configuration = VerifierSession.Configuration(
       prompt: [text[0]], sampling: sampling, contextLength: 10_000,
       vocabularyCount: vocabularyCount)
     configuration.tokenLimit = count
+    configuration.draftOrigins = origins
     var session = try VerifierSession(configuration)
     var steps = 0
     var tokens = 0
     var lastBatch = 0
+    var seen: Set<DraftOrigin> = []
     while session.finish == nil {
       let batch = session.nextBatch(sources: &sources, costs: costs, limit: limit)
       lastBatch = batch.count
+      seen.formUnion(batch.origins.dropFirst())
       var logits: [Float] = []
       var top: [TokenLogit] = []
       for (position, token) in zip(batch.positions, batch.tokens) {
@@ -49,7 +53,7 @@ private struct Recitation {
         tokens += outcome.tokens.count
       }
     }
-    return (Double(tokens) / Double(max(1, steps)), lastBatch)
+    return (Double(tokens) / Double(max(1, steps)), lastBatch, seen)
   }
 }
 
@@ -63,14 +67,51 @@ private func randomText(_ count: Int, over vocabularyCount: Int, seed: UInt64) -
     var sources = LocalSources(trigram: TrigramStore())
     let target = Recitation(text: [4, 5, 6], vocabularyCount: 10)
     // Two periods end at position 7.
-    let (rate, _) = try target.run(count: 60, measured: 8..<50, sources: &sources)
+    let (rate, _, _) = try target.run(count: 60, measured: 8..<50, sources: &sources)
     #expect(rate >= 4)
+  }
+
+  /// After a prompt somebody else begins to speak: its words say little of the first one.
+  @Test func theFirstTokenOfAnAnswerIsDoubted() throws {
+    var session = try VerifierSession(
+      VerifierSession.Configuration(
+        prompt: [1, 2, 90], sampling: SamplingParameters(), contextLength: 1000,
+        vocabularyCount: 200))
+    var sources = LocalSources(recycling: TokenRecycling(vocabularyCount: 200))
+    let costs = VerifyCosts(relative: (0..<16).map { 1 + 0.02 * Float($0) })
+    for context in [[90], [5]] as [[TokenID]] {
+      let top = [TokenLogit(token: 5, logit: 9), TokenLogit(token: 6, logit: 5)]
+      sources.observe(context: TokenContext(endOf: context), top: top.span)
+    }
+    let first = session.nextBatch(sources: &sources, costs: costs, limit: 2)
+    var logits = [Float](repeating: 0, count: first.count * 200)
+    for row in 0..<first.count { logits[row * 200 + 5] = 9 }
+    let top = [TokenLogit](
+      repeating: TokenLogit(token: 5, logit: 9), count: first.count)
+    _ = session.conclude(
+      first, logits: logits.span, top: top.span, topCount: 1, sources: &sources)
+    let second = session.nextBatch(sources: &sources, costs: costs, limit: 2)
+    #expect(first.expectedCount < second.expectedCount)
+  }
+
+  /// What a session does not allow is not used, though the sources are there for others.
+  @Test(
+    arguments: [[], [.trigram], [.recycling, .remote], [.trigram, .recycling]]
+      as [Set<DraftOrigin>])
+  func onlyAllowedSourcesSpeak(origins: Set<DraftOrigin>) throws {
+    var sources = LocalSources(vocabularyCount: 10)
+    let target = Recitation(text: [4, 5, 6], vocabularyCount: 10)
+    let result = try target.run(
+      count: 200, measured: 100..<190, sources: &sources, origins: origins)
+    #expect(result.origins.isSubset(of: origins))
+    #expect(result.origins.isEmpty == origins.isEmpty)
+    #expect(origins.isEmpty ? result.rate == 1 : result.rate >= 4)
   }
 
   @Test func trigramsAloneAnswerWithoutASearch() throws {
     var sources = LocalSources(trigram: TrigramStore(iterationCount: 0))
     let target = Recitation(text: [4, 5, 6], vocabularyCount: 10)
-    let (rate, _) = try target.run(count: 60, measured: 8..<50, sources: &sources)
+    let (rate, _, _) = try target.run(count: 60, measured: 8..<50, sources: &sources)
     #expect(rate >= 4)
   }
 
@@ -78,9 +119,9 @@ private func randomText(_ count: Int, over vocabularyCount: Int, seed: UInt64) -
   func aTextSeenOnceIsRecycled(temperature: Float) throws {
     var sources = LocalSources(recycling: TokenRecycling(vocabularyCount: 200))
     let target = Recitation(text: randomText(300, over: 200, seed: 1), vocabularyCount: 200)
-    let (cold, _) = try target.run(
+    let (cold, _, _) = try target.run(
       count: 298, measured: 0..<290, sources: &sources, temperature: temperature)
-    let (warm, _) = try target.run(
+    let (warm, _, _) = try target.run(
       count: 298, measured: 0..<290, sources: &sources, temperature: temperature)
     #expect(cold < 2)
     #expect(warm > 2)
@@ -149,7 +190,7 @@ private func randomText(_ count: Int, over vocabularyCount: Int, seed: UInt64) -
     var sources = LocalSources(vocabularyCount: vocabularyCount)
     sources.observe(prompt: randomText(4000, over: vocabularyCount, seed: 3))
     let target = Recitation(text: text, vocabularyCount: vocabularyCount)
-    let (_, lastBatch) = try target.run(count: 120, measured: 0..<1, sources: &sources)
+    let (_, lastBatch, _) = try target.run(count: 120, measured: 0..<1, sources: &sources)
     #expect(lastBatch == 1)
   }
 
@@ -358,6 +399,51 @@ private func randomText(_ count: Int, over vocabularyCount: Int, seed: UInt64) -
       #expect(tokens.first == 30)
       #expect(Set(tokens).isSuperset(of: [10, 20, 30, 31]))
     }
+  }
+
+  /// Rows that come from no text are guessed from, with less trust, until a text shows its own.
+  @Test(arguments: [0, 0.8] as [Float])
+  func whatNoTextHasShownIsSupposed(temperature: Float) throws {
+    func row(_ tokens: [TokenID]) -> [TokenLogit] {
+      tokens.enumerated().map { TokenLogit(token: $1, logit: 5 - 2 * Float($0)) }
+    }
+    var recycling = TokenRecycling(vocabularyCount: 100)
+    let isNew = recycling.suppose(after: 3, top: row([10, 11]).span)
+    #expect(isNew)
+    #expect(recycling.knowsRow(after: 3) && !recycling.knowsRow(after: 4))
+    let supposed = propose(&recycling, [3], temperature: temperature)
+    #expect(Set(supposed.map(\.token)).isSubset(of: [10, 11]) && !supposed.isEmpty)
+    var other = TokenRecycling(vocabularyCount: 100)
+    other.observe(context: TokenContext(endOf: [3]), top: row([10, 11]).span)
+    let seen = propose(&other, [3], temperature: temperature)
+    #expect(supposed[0].claimed < seen[0].claimed)
+    // What is known stays.
+    let isNewAgain = recycling.suppose(after: 3, top: row([20]).span)
+    #expect(!isNewAgain)
+    #expect(propose(&recycling, [3], temperature: temperature) == supposed)
+    recycling.observe(context: TokenContext(endOf: [3]), top: row([30, 31]).span)
+    let tokens = propose(&recycling, [3]).map(\.token)
+    #expect(tokens.first == 30)
+  }
+
+  @Test func supposedRowsSurviveTheStore() throws {
+    var original = TokenRecycling(vocabularyCount: 100)
+    let top = [TokenLogit(token: 10, logit: 2), TokenLogit(token: 11, logit: 1)]
+    original.suppose(after: 3, top: top.span)
+    let sources = LocalSources(recycling: original)
+    func shelf() -> SourceShelf {
+      SourceShelf(isolation: .shared, vocabularyCount: 100) {
+        LocalSources(recycling: TokenRecycling(vocabularyCount: 100))
+      }
+    }
+    var written = shelf()
+    written.use(nil) { $0 = sources }
+    var read = shelf()
+    try read.restore(written.sections())
+    let kept = read.use(nil) { $0.recycling }
+    var restored = try #require(kept)
+    #expect(propose(&restored, [3]) == propose(&original, [3]))
+    #expect(!propose(&restored, [3]).isEmpty)
   }
 
   @Test func sampledProposalsFollowTheNoise() {

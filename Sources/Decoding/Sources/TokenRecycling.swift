@@ -22,6 +22,14 @@ package struct TokenRecycling: DraftSource {
   static let rowBits = 15
   /// Longest key; the weights know the cases 0, no key is known, to 3.
   private static let keyMax = 3
+  /// Nats by which the first token of an answer is less sure than the fitted weights, which are for
+  /// all places, say: of 48 answers 0.19 first tokens came of 0.84 expected.
+  private static let doubtAtStart = 2.0
+  /// Rows that come from no text are kept as so much less probable, in nats: that tells them from
+  /// others, whose first entry has a sixteenth at least, and the first row from a text drowns them.
+  private static let supposedShift: Float = 8
+  /// Nats by which such rows are less sure than others of one token.
+  private static let doubtWithoutText = 1.0
   /// The first estimates are worth this many trials: they were fitted.
   private static let priorTrials: Float = 8
 
@@ -67,6 +75,32 @@ package struct TokenRecycling: DraftSource {
       if length == 1 && single[start].token != TokenContext.absent { blendFresh(start: start) }
       for index in fresh.indices { set(length: length, at: start + index, to: fresh[index]) }
     }
+  }
+
+  /// Remembers what the target thinks after one token with hardly anything before it, where
+  /// nothing was seen in a text. It is worth little: the first row from a text outweighs it.
+  ///
+  /// - Returns: false where a row is known, which stays.
+  @discardableResult
+  package mutating func suppose(after token: TokenID, top: Span<TokenLogit>) -> Bool {
+    guard !knowsRow(after: token) else { return false }
+    normalize(top, into: &fresh)
+    for index in fresh.indices where fresh[index].token != TokenContext.absent {
+      fresh[index].logProbability -= Self.supposedShift
+      set(length: 1, at: Int(token.rawValue) * Self.rowLength + index, to: fresh[index])
+    }
+    return !fresh.isEmpty
+  }
+
+  /// Whether a row of one token comes from no text, see ``suppose(after:top:)``.
+  private func isSupposed(at start: Int) -> Bool {
+    single[start].logProbability < -Self.supposedShift / 2
+  }
+
+  /// Whether anything is known of what comes after this token alone.
+  package func knowsRow(after token: TokenID) -> Bool {
+    let start = Int(token.rawValue) * Self.rowLength
+    return start < single.count && single[start].token != TokenContext.absent
   }
 
   /// Remembers that `token` came after `context` where the target's logits are not known: its
@@ -119,16 +153,20 @@ package struct TokenRecycling: DraftSource {
     rejected.removeAll(keepingCapacity: true)
     text?.findRejected(at: place.position, into: &rejected)
     guard start != nil || !copies.isEmpty || !rejected.isEmpty else { return }
-    collectRow(length: length, start: start, place: place)
+    let isSupposed = length == 1 && start.map { self.isSupposed(at: $0) } ?? false
+    collectRow(length: length, start: start, isSupposed: isSupposed, place: place)
     collectRejected(text, place: place)
     collectText(text, place: place)
     collectShorterRows(length: length, place: place)
     let isGreedy = place.sampling.temperature == 0
-    weigh(EvidenceWeights.of(keyLength: length, isGreedy: isGreedy), hasKey: length > 0)
+    let beginsAnswer = place.position == text?.answerStart && length < Self.keyMax
+    weigh(
+      EvidenceWeights.of(keyLength: length, isGreedy: isGreedy), hasKey: length > 0,
+      doubt: doubt(isSupposed: isSupposed, beginsAnswer: beginsAnswer))
     for rank in 0..<min(weights.count, Self.proposalMax) {
       let claimed = Float(weights[rank].weight)
       guard claimed > 0.002 else { break }
-      let level = (isGreedy ? 0 : Self.keyMax + 1) + length
+      let level = (isGreedy ? 0 : Self.keyMax + 1) + (isSupposed ? 0 : length)
       let row = level * Self.rankCount + min(rank, Self.rankCount - 1)
       let cell = row * HitRateTable.binCount + HitRateTable.bin(claimed)
       candidates.append(
@@ -147,7 +185,9 @@ package struct TokenRecycling: DraftSource {
   }
 
   /// Fills `evidence` with the tokens of a row.
-  private mutating func collectRow(length: Int, start: Int?, place: DraftPlace) {
+  private mutating func collectRow(
+    length: Int, start: Int?, isSupposed: Bool, place: DraftPlace
+  ) {
     evidence.removeAll(keepingCapacity: true)
     guard let start else { return }
     let sampling = place.sampling
@@ -156,8 +196,8 @@ package struct TokenRecycling: DraftSource {
     for index in start..<start + Self.rowLength {
       let entry = entry(length: length, at: index)
       guard entry.token != TokenContext.absent else { break }
-      let logProbability = max(
-        DraftEvidence.absentLogProbability, Double(entry.logProbability))
+      let logProbability = Self.bounded(
+        entry.logProbability + (isSupposed ? Self.supposedShift : 0))
       largest = max(largest, logProbability * inverse)
       evidence.append(
         DraftEvidence(
@@ -238,7 +278,7 @@ package struct TokenRecycling: DraftSource {
       evidence[index].distance = place.position - known.latest
     }
     let (length, start) = longest(place.context.preceding, upTo: Self.keyMax - 1)
-    guard let start else { return }
+    guard let start, length > 1 || !isSupposed(at: start) else { return }
     for row in start..<start + Self.rowLength {
       let entry = entry(length: length, at: row)
       guard entry.token != TokenContext.absent else { break }
@@ -260,14 +300,21 @@ package struct TokenRecycling: DraftSource {
     return evidence
   }
 
-  /// Fills `weights` with the tokens of `evidence` and their probabilities, largest first.
-  private mutating func weigh(_ table: EvidenceWeights, hasKey: Bool) {
+  /// What stands before an answer is somebody else's text, and how answers begin may not be known.
+  private func doubt(isSupposed: Bool, beginsAnswer: Bool) -> Double {
+    (isSupposed ? Self.doubtWithoutText : 0) + (beginsAnswer ? Self.doubtAtStart : 0)
+  }
+
+  /// Fills `weights` with the tokens of `evidence` and their probabilities, largest first; all but
+  /// what the same three words led to is less sure by `doubt` nats.
+  private mutating func weigh(_ table: EvidenceWeights, hasKey: Bool, doubt: Double) {
     weights.removeAll(keepingCapacity: true)
     // The one is for what nobody thought of; the bound keeps the sum finite.
     var total = 1.0
     for guess in evidence {
-      let weight = ExactMath.exp(
-        min(30, guess.score(hasKey || guess.copyCount == 0 ? table : .copyWithoutKey)))
+      var score = guess.score(hasKey || guess.copyCount == 0 ? table : .copyWithoutKey)
+      if guess.copyLength < Self.keyMax { score -= doubt }
+      let weight = ExactMath.exp(min(30, score))
       weights.append((weight, guess.token))
       total += weight
     }

@@ -1,0 +1,57 @@
+import Cluster
+import Decoding
+import Foundation
+import GGUF
+import InferenceTypes
+import Tokenizer
+import Wire
+
+/// The draft store of one process that decodes for itself.
+struct LocalDraftStore {
+  let file: DraftStoreFile
+  private var shelf: SourceShelf
+
+  /// Opens the store of this model for these methods; `nil` where nothing is kept. `argument` is what
+  /// --draft-store says, or `nil` for the place of daemons, where `role` is that of the process.
+  init?(
+    _ argument: String?, role: String, methods: DraftMethods, file: GGUFFile,
+    tokenizer: BytePairTokenizer, vocabularyCount: Int
+  ) {
+    let stamp = StoreStamp(
+      modelFingerprint: file.fingerprint, tokenizerFingerprint: tokenizer.fingerprint,
+      vocabularyCount: vocabularyCount)
+    let place =
+      argument.map { DraftStorePlace(argument: $0) }
+      ?? .standard(environment: ProcessInfo.processInfo.environment)
+    guard methods.usesSources, let model = Fingerprint(bytes: stamp.modelFingerprint),
+      let path = place.path(model: model, role: role)
+    else { return nil }
+    shelf = SourceShelf(isolation: .shared, vocabularyCount: vocabularyCount) {
+      methods.makeSources(vocabularyCount: vocabularyCount)
+    }
+    self.file = DraftStoreFile(path: path, stamp: stamp) { notice in
+      printError("warning: draft store \(path): \(notice)")
+    }
+    self.file.load(into: &shelf)
+  }
+
+  /// The same store for other methods.
+  init(_ other: LocalDraftStore, methods: DraftMethods, vocabularyCount: Int) {
+    file = other.file
+    shelf = SourceShelf(isolation: .shared, vocabularyCount: vocabularyCount) {
+      methods.makeSources(vocabularyCount: vocabularyCount)
+    }
+    file.load(into: &shelf)
+  }
+
+  var sources: LocalSources {
+    mutating get { shelf.use(nil) { $0 } }
+  }
+
+  /// - Returns: whether that was done; why not was said.
+  @discardableResult
+  mutating func save(_ sources: LocalSources) -> Bool {
+    shelf.use(nil) { $0 = sources }
+    return file.save(shelf)
+  }
+}
