@@ -34,17 +34,18 @@ static ck_tile new_tile(context *c, const matrix *m, size_t count) {
                    .s = floats(c, blocks * count, 3),
                    .sums = (int32_t *)floats(c, blocks * count * ck_sum_kind_count, 1),
                    .f = floats(c, blocks > 0 ? 0 : m->cols * count, 1),
-                   .count = count};
+                   .count = count,
+                   .blocks = blocks};
 }
 
 /// x: [count][cols].
 static void fill_tile(context *c, const matrix *m, const ck_tile *tile, const float *x) {
+  if (is_quantized(m->format)) {
+    c->scalar->quantize(x, m->cols, 0, m->cols / 32, tile);
+    return;
+  }
   for (size_t j = 0; j < tile->count; j++, x += m->cols) {
-    if (is_quantized(m->format)) {
-      c->scalar->quantize(x, 0, m->cols / 32, tile, j);
-    } else {
-      for (size_t k = 0; k < m->cols; k++) tile->f[k * tile->count + j] = x[k];
-    }
+    for (size_t k = 0; k < m->cols; k++) tile->f[k * tile->count + j] = x[k];
   }
 }
 

@@ -6,23 +6,32 @@ static void spoil(float *x) { *x = nextafterf(*x, INFINITY); }
 
 static const ck_kernels *definition(void) { return ck_kernels_at(0); }
 
-static void quantize(const float *x, size_t block_begin, size_t block_end, const ck_tile *tile,
-                     size_t column) {
-  definition()->quantize(x, block_begin, block_end, tile, column);
-  if (block_begin == block_end) return;
-  size_t last = (block_end - 1) * tile->count + column;
-  if (tile->count == 3) tile->q[last * 32 + 31] ^= 1;
+/// Wrong in the last column of the last block of a tile of three.
+static void quantize(const float *x, size_t stride, size_t block_begin, size_t block_end,
+                     const ck_tile *tile) {
+  definition()->quantize(x, stride, block_begin, block_end, tile);
+  if (block_begin < block_end && tile->count == 3) tile->q[block_end * 3 * 32 - 1] ^= 1;
+}
+
+/// One block more than asked for.
+static void quantize_beyond(const float *x, size_t stride, size_t block_begin, size_t block_end,
+                            const ck_tile *tile) {
+  definition()->quantize(x, stride, block_begin, block_end, tile);
+  if (block_begin < block_end && block_end < tile->blocks)
+    tile->d[block_end * tile->count] = 0.0f;
 }
 
 /// The sums of the two halves trade places.
-static void quantize_halves(const float *x, size_t block_begin, size_t block_end,
-                            const ck_tile *tile, size_t column) {
-  definition()->quantize(x, block_begin, block_end, tile, column);
-  int32_t *first = tile->sums + ck_sum_first_minus_32 * tile->count + column;
-  int32_t *second = tile->sums + ck_sum_second_minus_32 * tile->count + column;
-  int32_t kept = *first;
-  *first = *second;
-  *second = kept;
+static void quantize_halves(const float *x, size_t stride, size_t block_begin, size_t block_end,
+                            const ck_tile *tile) {
+  definition()->quantize(x, stride, block_begin, block_end, tile);
+  int32_t *first = tile->sums + ck_sum_first_minus_32 * tile->blocks * tile->count;
+  int32_t *second = tile->sums + ck_sum_second_minus_32 * tile->blocks * tile->count;
+  for (size_t i = block_begin * tile->count; i < block_end * tile->count; i++) {
+    int32_t kept = first[i];
+    first[i] = second[i];
+    second[i] = kept;
+  }
 }
 
 /// Wrong in the last row of the last column when a tile holds three.
@@ -210,6 +219,7 @@ static const mutation mutations[] = {
     {"q6_k", check_matmul_columns, {.matmul = {[ck_format_q6_k] = matmul_q6_k}}},
     {"iq4_nl", check_matmul_columns, {.matmul = {[ck_format_iq4_nl] = matmul_iq4_nl}}},
     {"sums of halves", check_quantize, {.quantize = quantize_halves}},
+    {"blocks not asked for", check_quantize, {.quantize = quantize_beyond}},
     {"overrun", check_matmul_columns, {.matmul = {[ck_format_f32] = matmul_overrun}}},
     {"rms_norm", check_rms_norm, {.rms_norm = rms_norm}},
     {"rope_adjacent", check_rope_adjacent, {.rope_adjacent = rope_adjacent}},

@@ -61,11 +61,6 @@ static pattern *const patterns[] = {
     all_largest,   any_magnitude, ties,      ordinary, with_nan,      with_infinity,
     with_minus_infinity, with_both};
 
-/// Where a tile keeps the sums of kind `kind` of block and column `at` = block * count + column.
-static size_t sum_index(const ck_tile *tile, size_t at, size_t kind) {
-  return (at / tile->count * ck_sum_kind_count + kind) * tile->count + at % tile->count;
-}
-
 /// What the header promises of one block, whatever the definition does.
 static void check_promises(context *c, const float *x, const ck_tile *tile, size_t at) {
   const int8_t *q = tile->q + at * 32;
@@ -87,7 +82,7 @@ static void check_promises(context *c, const float *x, const ck_tile *tile, size
       [ck_sum_halves] = halves[1] * 65536 + (halves[0] & 0xffff),
   };
   for (size_t kind = 0; kind < ck_sum_kind_count; kind++) {
-    int32_t got = tile->sums[sum_index(tile, at, kind)];
+    int32_t got = tile->sums[kind * tile->blocks * tile->count + at];
     if (got != want[kind]) fail(c, "sum of kind %zu is %d, not %d", kind, got, want[kind]);
   }
   if (!finite) {
@@ -104,63 +99,73 @@ static void check_promises(context *c, const float *x, const ck_tile *tile, size
   }
 }
 
-/// Column `column` of a tile of `count`: equal to the definition, the other columns untouched.
-static void check_column(context *c, const float *x, size_t blocks, size_t count, size_t column) {
-  size_t kept = c->block_count, all = blocks * count;
+/// All columns of a tile of `count`, the last blocks first: equal to the definition, and each call
+/// writes what it was asked for only. x: [count][stride], stride >= 32 blocks.
+static void check_tile(context *c, const float *x, size_t stride, size_t blocks, size_t count) {
+  size_t kept = c->block_count, all = blocks * count, sums = all * ck_sum_kind_count;
+  size_t skipped = blocks > 2 ? 1 : 0, half = (blocks + skipped) / 2;
   ck_tile got = {bytes(c, all * 32, 3), floats(c, all, 1), floats(c, all, 1),
-                 (int32_t *)floats(c, all * ck_sum_kind_count, 1), floats(c, 0, 0), count};
+                 (int32_t *)floats(c, sums, 1), floats(c, 0, 0), count, blocks};
   ck_tile want = {bytes(c, all * 32, 0), floats(c, all, 0), floats(c, all, 0),
-                  (int32_t *)floats(c, all * ck_sum_kind_count, 0), got.f, count};
+                  (int32_t *)floats(c, sums, 0), got.f, count, blocks};
   const ck_tile *both[] = {&got, &want};
   for (size_t t = 0; t < 2; t++) {
     memset(both[t]->q, 0x55, all * 32);
     memset(both[t]->d, 0x55, all * 4);
     memset(both[t]->s, 0x55, all * 4);
-    memset(both[t]->sums, 0x55, all * ck_sum_kind_count * 4);
+    memset(both[t]->sums, 0x55, sums * 4);
   }
-  c->kernels->quantize(x, blocks / 2, blocks, &got, column);
-  c->kernels->quantize(x, 0, blocks / 2, &got, column);
-  c->scalar->quantize(x, 0, blocks, &want, column);
+  c->kernels->quantize(x, stride, half, blocks, &got);
+  c->kernels->quantize(x, stride, skipped, half, &got);
+  c->scalar->quantize(x, stride, skipped, blocks, &want);
   for (size_t i = 0; i < all * 32; i++) {
     if (got.q[i] == want.q[i]) continue;
     fail(c, "q[%zu] is %d, not %d", i, got.q[i], want.q[i]);
     break;
   }
-  for (size_t i = 0; i < all * ck_sum_kind_count; i++) {
-    if (got.sums[i] != want.sums[i])
-      fail(c, "sums[%zu] is %d, not %d", i, got.sums[i], want.sums[i]);
+  for (size_t i = 0; i < sums; i++) {
+    if (got.sums[i] == want.sums[i]) continue;
+    fail(c, "sums[%zu] is %d, not %d", i, got.sums[i], want.sums[i]);
+    break;
   }
   expect_same(c, "d", got.d, want.d, all);
   expect_same(c, "s", got.s, want.s, all);
-  for (size_t block = 0; block < blocks; block++)
-    check_promises(c, x + block * 32, &got, block * count + column);
+  for (size_t block = skipped; block < blocks; block++) {
+    for (size_t j = 0; j < count; j++)
+      check_promises(c, x + j * stride + block * 32, &got, block * count + j);
+  }
   while (c->block_count > kept) free(c->blocks[--c->block_count]);
 }
 
 void check_quantize(context *c) {
-  size_t repeats = c->full ? 200 : 20;
+  static const size_t counts[] = {1, 2, 3, 5, 8, 16, 64};
+  size_t repeats = c->full ? 200 : 21;
   for (size_t p = 0; p < LENGTH(patterns); p++) {
     for (size_t repeat = 0; repeat < repeats; repeat++) {
-      size_t blocks = 1 + repeat % 5, count = 1 + repeat % 3, column = repeat % count;
-      set_case(c, "pattern %zu, repeat %zu, %zu blocks, column %zu of %zu", p, repeat, blocks,
-               column, count);
-      float *x = floats(c, blocks * 32, 1 + repeat % 3);
+      size_t blocks = 1 + repeat % 5, count = counts[repeat % LENGTH(counts)];
+      if (count == 1) blocks += 15 * (p % 3);
+      if (count > c->kernels->tile_columns_max) count = c->kernels->tile_columns_max;
+      size_t stride = blocks * 32 + repeat % 3, chosen = random_below(c, blocks * count);
+      set_case(c, "pattern %zu, repeat %zu, %zu blocks, %zu columns", p, repeat, blocks, count);
+      float *x = floats(c, count * stride, 1 + repeat % 3);
       // The pattern in one block, ordinary values around it.
-      for (size_t block = 0; block < blocks; block++)
-        (block == repeat % blocks ? patterns[p] : ordinary)(c, x + block * 32);
-      check_column(c, x, blocks, count, column);
+      for (size_t at = 0; at < blocks * count; at++) {
+        float *block = x + at % count * stride + at / count * 32;
+        (at == chosen ? patterns[p] : ordinary)(c, block);
+      }
+      check_tile(c, x, stride, blocks, count);
       release(c);
     }
   }
-  // A NaN or an infinity in each place of a block.
+  // A NaN or an infinity in each place of a block, each time in another of a tile.
   for (size_t i = 0; i < 32; i++) {
-    float *x = floats(c, 32, 1);
+    float *x = floats(c, 32 * 20, 1), *bad = x + 32 * (i % 20) + i;
     set_case(c, "not finite at %zu", i);
-    ordinary(c, x);
-    x[i] = i % 2 == 0 ? NAN : -INFINITY;
-    check_column(c, x, 1, 1, 0);
-    x[i] = i % 2 == 0 ? INFINITY : -NAN;
-    check_column(c, x, 1, 1, 0);
+    for (size_t block = 0; block < 20; block++) ordinary(c, x + 32 * block);
+    *bad = i % 2 == 0 ? NAN : -INFINITY;
+    check_tile(c, x, 32 * 20, 20, 1);
+    *bad = i % 2 == 0 ? INFINITY : -NAN;
+    check_tile(c, x, 32 * 5, 5, 4);
     release(c);
   }
 }

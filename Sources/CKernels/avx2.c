@@ -20,6 +20,7 @@
 #define VALUE_EXPAND 2
 #define VALUE_PARTS 2
 #define OP static inline __attribute__((always_inline))
+#define UNROLL _Pragma("clang loop unroll(full)")
 
 typedef struct { __m256 a, b; } lanes;
 typedef struct { __m256i a, b; } words;
@@ -219,6 +220,7 @@ OP sums sums_dot_signed(sums acc, words w, const int8_t *x) {
   __m256i four = broadcast4(x);
   return words_of(dot8_signed(acc.a, w.a, four), dot8_signed(acc.b, w.b, four));
 }
+OP void sums_keep(sums *x) { __asm__ volatile("" : "+x"(x->a), "+x"(x->b)); }
 OP lanes sums_to_lanes(sums x) {
   return lanes_of(_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b));
 }

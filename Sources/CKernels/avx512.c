@@ -23,6 +23,7 @@
 #define VALUE_EXPAND 12
 #define VALUE_PARTS 4
 #define OP static inline __attribute__((always_inline))
+#define UNROLL _Pragma("clang loop unroll(full)")
 
 typedef __m512 lanes;
 typedef __m512i words;
@@ -134,18 +135,125 @@ OP sums sums_dot_small(sums acc, words w, const int8_t *x) {
   return _mm512_dpbusd_epi32(acc, w, _mm512_set1_epi32(four));
 }
 OP sums sums_dot_signed(sums acc, words w, const int8_t *x) { return sums_dot_small(acc, w, x); }
+OP void sums_keep(sums *x) { __asm__ volatile("" : "+v"(*x)); }
 OP lanes sums_to_lanes(sums a) { return _mm512_cvtepi32_ps(a); }
 
-OP void quantize_block(int8_t *q, lanes low, lanes high, int32_t sums[2]) {
-  __m512i a = _mm512_cvtps_epi32(low), b = _mm512_cvtps_epi32(high);
-  __m256i bytes = _mm256_set_m128i(_mm512_cvtepi32_epi8(b), _mm512_cvtepi32_epi8(a));
-  _mm256_storeu_si256((__m256i *)q, bytes);
+OP __m512i larger(__m512i a, __m512i b) { return _mm512_max_epu32(a, b); }
+
+/// Lane i of the result: the largest lane of v[i], as unsigned integers.
+OP __m512i largest_of_each(__m512i v[16]) {
+  UNROLL for (int i = 0; i < 16; i++) {
+    if (i % 8 < 4) v[i] = larger(_mm512_shuffle_i64x2(v[i], v[i + 4], 0x44),
+                                 _mm512_shuffle_i64x2(v[i], v[i + 4], 0xee));
+  }
+  UNROLL for (int i = 0; i < 4; i++)
+    v[i] = larger(_mm512_shuffle_i64x2(v[i], v[i + 8], 0x88),
+                  _mm512_shuffle_i64x2(v[i], v[i + 8], 0xdd));
+  UNROLL for (int i = 0; i < 4; i += 2)
+    v[i] = larger(_mm512_unpacklo_epi64(v[i], v[i + 1]), _mm512_unpackhi_epi64(v[i], v[i + 1]));
+  __m512 a = _mm512_castsi512_ps(v[0]), b = _mm512_castsi512_ps(v[2]);
+  return larger(_mm512_castps_si512(_mm512_shuffle_ps(a, b, 0x88)),
+                _mm512_castps_si512(_mm512_shuffle_ps(a, b, 0xdd)));
+}
+
+/// Sums of the 16 bytes of each half of 16 blocks; the bytes of blocks 2 i and 2 i + 1 are pairs[i].
+OP void sum_halves(const __m512i pairs[8], __m512i *first, __m512i *second) {
+  __m512i eights[8], fours[4];
   // Sums of unsigned bytes: shifted by 128, undone after.
-  __m256i eights = _mm256_sad_epu8(_mm256_xor_si256(bytes, _mm256_set1_epi8(-128)),
-                                   _mm256_setzero_si256());
-  __m256i halves = _mm256_add_epi32(eights, _mm256_shuffle_epi32(eights, 0x4e));
-  sums[0] = _mm256_cvtsi256_si32(halves) - 16 * 128;
-  sums[1] = _mm_cvtsi128_si32(_mm256_extracti128_si256(halves, 1)) - 16 * 128;
+  UNROLL for (int i = 0; i < 8; i++)
+    eights[i] = _mm512_sad_epu8(_mm512_xor_si512(pairs[i], _mm512_set1_epi8(-128)),
+                                _mm512_setzero_si512());
+  UNROLL for (int i = 0; i < 4; i++)
+    fours[i] = _mm512_or_si512(eights[i], _mm512_slli_epi64(eights[i + 4], 32));
+  __m512i a = _mm512_add_epi32(_mm512_unpacklo_epi64(fours[0], fours[1]),
+                               _mm512_unpackhi_epi64(fours[0], fours[1]));
+  __m512i b = _mm512_add_epi32(_mm512_unpacklo_epi64(fours[2], fours[3]),
+                               _mm512_unpackhi_epi64(fours[2], fours[3]));
+  // Quarter k of a has half k of the pairs 0, 4, 1, 5; b of 2, 6, 3, 7.
+  __m512i at = _mm512_setr_epi32(0, 8, 2, 10, 16, 24, 18, 26, 1, 9, 3, 11, 17, 25, 19, 27);
+  __m512i shift = _mm512_set1_epi32(16 * 128);
+  *first = _mm512_sub_epi32(_mm512_permutex2var_epi32(a, at, b), shift);
+  at = _mm512_add_epi32(at, _mm512_set1_epi32(4));
+  *second = _mm512_sub_epi32(_mm512_permutex2var_epi32(a, at, b), shift);
+}
+
+OP void store_sums(const ck_tile *tile, ck_sum_kind kind, size_t at, __mmask16 live, __m512i x) {
+  _mm512_mask_storeu_epi32(ck_tile_sums(tile, kind) + at, live, x);
+}
+
+/// Sixteen blocks at a time, in the order of the tile: what one block needs of sums and quotients
+/// is a lane of all.
+#define HAS_QUANTIZE
+static void quantize(const float *x, size_t stride, size_t block_begin, size_t block_end,
+                     const ck_tile *tile) {
+  const size_t n = tile->count, end = block_end * n;
+  size_t block = block_begin, column = 0;
+  for (size_t at = block_begin * n; at < end; at += 16) {
+    const size_t count = end - at < 16 ? end - at : 16;
+    const __mmask16 live = (__mmask16)((1u << count) - 1);
+    const float *from[16];
+    // What is left over repeats the last block and is not stored.
+    for (size_t i = 0; i < 16; i++) {
+      from[i] = x + column * stride + block * 32;
+      if (at + i + 1 < end && ++column == n) {
+        column = 0;
+        block++;
+      }
+    }
+    const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
+    __m512i bits[16];
+    for (size_t i = 0; i < 16; i++) {
+      __m512i low = _mm512_loadu_si512(from[i]), high = _mm512_loadu_si512(from[i] + 16);
+      bits[i] = larger(_mm512_and_si512(low, magnitude), _mm512_and_si512(high, magnitude));
+    }
+    __m512i largest_bits = largest_of_each(bits);
+    __m512 largest = _mm512_castsi512_ps(largest_bits), steps = _mm512_set1_ps(127.0f);
+    // The bits of NaNs and infinities are those from 0x7f800000 on.
+    __mmask16 finite = _mm512_cmplt_epu32_mask(largest_bits, _mm512_set1_epi32(0x7f800000));
+    __mmask16 rounds =
+        finite & _mm512_cmp_ps_mask(largest, _mm512_set1_ps(CK_QUANTIZE_TINY), _CMP_GE_OQ);
+    float inverses[16];
+    _mm512_storeu_ps(inverses, _mm512_maskz_div_ps(rounds, steps, largest));
+    __m512i pairs[8];
+    for (size_t i = 0; i < 8; i++) {
+      __m512i parts[4];
+      UNROLL for (int k = 0; k < 4; k++) {
+        const float *part = from[2 * i + k / 2] + 16 * (k % 2);
+        __m512 inverse = _mm512_set1_ps(inverses[2 * i + k / 2]);
+        parts[k] = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(part), inverse));
+      }
+      // Packing works within quarters, which leaves fours of the parts side by side.
+      __m512i bytes = _mm512_packs_epi16(_mm512_packs_epi32(parts[0], parts[1]),
+                                         _mm512_packs_epi32(parts[2], parts[3]));
+      const __m512i order =
+          _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+      bytes = _mm512_permutexvar_epi32(order, bytes);
+      // The product with a NaN or an infinity.
+      __mmask16 kept = (__mmask16)((finite >> 2 * i & 1 ? 0xffu : 0u) |
+                                   (finite >> (2 * i + 1) & 1 ? 0xff00u : 0u));
+      pairs[i] = _mm512_maskz_mov_epi32(kept, bytes);
+      __mmask16 stored = (__mmask16)((live >> 2 * i & 1 ? 0xffu : 0u) |
+                                     (live >> (2 * i + 1) & 1 ? 0xff00u : 0u));
+      _mm512_mask_storeu_epi32(tile->q + (at + 2 * i) * 32, stored, pairs[i]);
+    }
+    __m512i first, second;
+    sum_halves(pairs, &first, &second);
+    __m512i sum = _mm512_add_epi32(first, second), zero = _mm512_setzero_si512();
+    __m512 d = _mm512_maskz_div_ps(rounds, largest, steps);
+    d = _mm512_mask_mov_ps(_mm512_set1_ps(NAN), finite, d);
+    _mm512_mask_storeu_ps(tile->d + at, live, d);
+    _mm512_mask_storeu_ps(tile->s + at, live, _mm512_mul_ps(d, _mm512_cvtepi32_ps(sum)));
+    __m512i minus = _mm512_sub_epi32(zero, sum);
+    store_sums(tile, ck_sum_minus_8, at, live, _mm512_slli_epi32(minus, 3));
+    store_sums(tile, ck_sum_minus_16, at, live, _mm512_slli_epi32(minus, 4));
+    store_sums(tile, ck_sum_minus_128, at, live, _mm512_slli_epi32(minus, 7));
+    store_sums(tile, ck_sum_first_minus_32, at, live,
+               _mm512_slli_epi32(_mm512_sub_epi32(zero, first), 5));
+    store_sums(tile, ck_sum_second_minus_32, at, live,
+               _mm512_slli_epi32(_mm512_sub_epi32(zero, second), 5));
+    __m512i low = _mm512_and_si512(first, _mm512_set1_epi32(0xffff));
+    store_sums(tile, ck_sum_halves, at, live, join16(low, second));
+  }
 }
 
 #include "simd_kernels.h"

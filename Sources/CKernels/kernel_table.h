@@ -97,16 +97,21 @@ typedef struct ck_unpacked {
 /// Takes one block of the file apart; `format` is quantised.
 void ck_unpack_block(ck_format format, const uint8_t *block, ck_unpacked *parts);
 
-static inline void ck_store_sums(const ck_tile *tile, size_t block, size_t column, int32_t first,
-                                 int32_t last) {
-  int32_t *sums = tile->sums + block * ck_sum_kind_count * tile->count + column;
+/// The sums of one kind of a tile: [cols / 32][count].
+static inline int32_t *ck_tile_sums(const ck_tile *tile, ck_sum_kind kind) {
+  return tile->sums + kind * tile->blocks * tile->count;
+}
+
+/// Stores the sums of the halves of a block; `at` = block * count + column.
+static inline void ck_store_sums(const ck_tile *tile, size_t at, int32_t first, int32_t last) {
   int32_t sum = first + last;
-  sums[ck_sum_minus_8 * tile->count] = -8 * sum;
-  sums[ck_sum_minus_16 * tile->count] = -16 * sum;
-  sums[ck_sum_minus_128 * tile->count] = -128 * sum;
-  sums[ck_sum_first_minus_32 * tile->count] = -32 * first;
-  sums[ck_sum_second_minus_32 * tile->count] = -32 * last;
-  sums[ck_sum_halves * tile->count] = (int32_t)((uint32_t)last << 16 | ((uint32_t)first & 0xffffu));
+  ck_tile_sums(tile, ck_sum_minus_8)[at] = -8 * sum;
+  ck_tile_sums(tile, ck_sum_minus_16)[at] = -16 * sum;
+  ck_tile_sums(tile, ck_sum_minus_128)[at] = -128 * sum;
+  ck_tile_sums(tile, ck_sum_first_minus_32)[at] = -32 * first;
+  ck_tile_sums(tile, ck_sum_second_minus_32)[at] = -32 * last;
+  ck_tile_sums(tile, ck_sum_halves)[at] =
+      (int32_t)((uint32_t)last << 16 | ((uint32_t)first & 0xffffu));
 }
 
 // F(name, kind of product) for every format.

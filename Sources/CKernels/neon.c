@@ -20,6 +20,7 @@
 #define VALUE_EXPAND 2
 #define VALUE_PARTS 2
 #define OP static inline __attribute__((always_inline))
+#define UNROLL _Pragma("clang loop unroll(full)")
 #define EACH _Pragma("clang loop unroll(full)") for (int i = 0; i < 4; i++)
 
 typedef struct { float32x4_t v[4]; } lanes;
@@ -235,6 +236,7 @@ OP sums sums_dot_signed(sums acc, words w, const int8_t *x) {
 }
 /// A small weight is the same as a signed byte.
 OP sums sums_dot_small(sums acc, words w, const int8_t *x) { return sums_dot_signed(acc, w, x); }
+OP void sums_keep(sums *x) { EACH __asm__ volatile("" : "+w"(x->v[i])); }
 OP lanes sums_to_lanes(sums x) {
   lanes r;
   EACH r.v[i] = vcvtq_f32_s32(x.v[i]);

@@ -49,32 +49,35 @@ static float capped(float x, float cap) {
   return cap * (1.0f - 2.0f / (exponential(y + y) + 1.0f));
 }
 
-static void quantize(const float *x, size_t block_begin, size_t block_end, const ck_tile *tile,
-                     size_t column) {
-  x += block_begin * 32;
-  for (size_t block = block_begin; block < block_end; block++, x += 32) {
-    float largest = 0.0f;
-    bool finite = true;
-    for (size_t i = 0; i < 32; i++) {
-      float magnitude = fabsf(x[i]);
-      if (!(magnitude <= 3.4028234e38f)) finite = false;
-      if (magnitude > largest) largest = magnitude;
-    }
-    size_t at = block * tile->count + column;
-    int8_t *q = tile->q + at * 32;
-    bool tiny = largest < CK_QUANTIZE_TINY;
-    float inverse = finite && !tiny ? 127.0f / largest : 0.0f;
-    int32_t sums[2] = {0, 0};
-    for (size_t i = 0; i < 32; i++) {
-      float scaled = finite ? x[i] * inverse : 0.0f;
-      int32_t rounded = (int32_t)((scaled + CK_ROUND_MAGIC) - CK_ROUND_MAGIC);
-      q[i] = (int8_t)rounded;
-      sums[i / 16] += rounded;
-    }
-    float d = !finite ? NAN : tiny ? 0.0f : largest / 127.0f;
-    tile->d[at] = d;
-    ck_store_sums(tile, block, column, sums[0], sums[1]);
-    tile->s[at] = d * (float)(sums[0] + sums[1]);
+static void quantize_block(const float *x, const ck_tile *tile, size_t at) {
+  float largest = 0.0f;
+  bool finite = true;
+  for (size_t i = 0; i < 32; i++) {
+    float magnitude = fabsf(x[i]);
+    if (!(magnitude <= 3.4028234e38f)) finite = false;
+    if (magnitude > largest) largest = magnitude;
+  }
+  int8_t *q = tile->q + at * 32;
+  bool tiny = largest < CK_QUANTIZE_TINY;
+  float inverse = finite && !tiny ? 127.0f / largest : 0.0f;
+  int32_t sums[2] = {0, 0};
+  for (size_t i = 0; i < 32; i++) {
+    float scaled = finite ? x[i] * inverse : 0.0f;
+    int32_t rounded = (int32_t)((scaled + CK_ROUND_MAGIC) - CK_ROUND_MAGIC);
+    q[i] = (int8_t)rounded;
+    sums[i / 16] += rounded;
+  }
+  float d = !finite ? NAN : tiny ? 0.0f : largest / 127.0f;
+  tile->d[at] = d;
+  ck_store_sums(tile, at, sums[0], sums[1]);
+  tile->s[at] = d * (float)(sums[0] + sums[1]);
+}
+
+static void quantize(const float *x, size_t stride, size_t block_begin, size_t block_end,
+                     const ck_tile *tile) {
+  for (size_t block = block_begin; block < block_end; block++) {
+    for (size_t j = 0; j < tile->count; j++)
+      quantize_block(x + j * stride + block * 32, tile, block * tile->count + j);
   }
 }
 

@@ -24,8 +24,9 @@
 //                    sums_dot_small(sums, words of 0 ... 63, pointer to 4 int8),
 //                    sums_dot_signed(sums, words, pointer to 4 int8),
 //                    sums_start_signed(pointer to -128 * sum): what the latter starts from,
-//                    sums_to_lanes
-//   quantize_block   32 floats to 32 int8 with the sums of both halves
+//                    sums_to_lanes, sums_keep(pointer): what changes it is not moved past that
+//   quantize_block   32 floats to 32 int8 with the sums of both halves, or else HAS_QUANTIZE and
+//                    quantize
 //   TILE_MAX         4 or 16
 //   QUERY_TILE       queries that share a load of keys; EACH_QUERY_COUNT(F): F(1) ... F(QUERY_TILE)
 //   SCORE_SUMS       sums over keys that there are registers for, at least QUERY_TILE
@@ -39,7 +40,6 @@
 #pragma STDC FP_CONTRACT OFF
 
 #define INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("clang loop unroll(full)")
 
 INLINE lanes lanes_exp(lanes x) {
   lanes shifted = lanes_fma(x, lanes_set1(CK_LOG2_E), lanes_set1(CK_ROUND_MAGIC));

@@ -44,18 +44,33 @@ INLINE void load_block(ck_format format, const uint8_t *lines, words w[8]) {
   }
 }
 
-/// Where the integer products of a block start with column `j` of `n`; `columns`: the block's part
-/// of ck_tile.sums.
-INLINE sums dot_start(ck_format format, const int32_t *columns, size_t j, const size_t n) {
-  return is_signed(format)          ? sums_start_signed(columns + ck_sum_minus_128 * n + j)
-         : format == ck_format_q4_0 ? sums_set1(columns[ck_sum_minus_8 * n + j])
-         : format == ck_format_q5_0 ? sums_set1(columns[ck_sum_minus_16 * n + j])
-                                    : sums_zero();
+/// The sums of a tile that the products of a format start from, or take besides.
+INLINE ck_sum_kind first_sums(ck_format format) {
+  return has_half_scales(format)    ? ck_sum_first_minus_32
+         : format == ck_format_q2_k ? ck_sum_halves
+         : format == ck_format_q4_0 ? ck_sum_minus_8
+         : format == ck_format_q5_0 ? ck_sum_minus_16
+                                    : ck_sum_minus_128;
+}
+
+/// The columns of a block.
+typedef struct block_columns {
+  const int8_t *q;
+  const float *d, *s;
+  const int32_t *first;   ///< See first_sums.
+  const int32_t *second;  ///< Q3_K, Q6_K: ck_sum_second_minus_32.
+} block_columns;
+
+/// Where the integer products of a block start with column `j`.
+INLINE sums dot_start(ck_format format, const int32_t *columns, size_t j) {
+  return is_signed(format) ? sums_start_signed(columns + j)
+         : format == ck_format_q4_0 || format == ck_format_q5_0 ? sums_set1(columns[j])
+                                                                : sums_zero();
 }
 
 /// Adds the products of groups begin ..< end with `count` columns. The columns take turns: a chain
 /// of dot products waits for its last one, and the processor does not look far enough ahead for the
-/// next chain.
+/// next chain. Compilers put the chains one after the other unless each turn is kept.
 INLINE void dot_groups(ck_format format, sums *dots, const words w[8], const int8_t *q,
                        const size_t count, int begin, int end) {
   UNROLL for (int i = begin; i < end; i++) {
@@ -64,6 +79,7 @@ INLINE void dot_groups(ck_format format, sums *dots, const words w[8], const int
       dots[c] = is_signed(format) ? sums_dot_signed(dots[c], w[i], x)
                                   : sums_dot_small(dots[c], w[i], x);
     }
+    UNROLL for (size_t c = 0; c < count; c++) sums_keep(&dots[c]);
   }
 }
 
@@ -96,7 +112,7 @@ INLINE block_scales load_scales(ck_format format, lanes scale, lanes minimum, co
 
 /// Adds the products of a block with columns j ..< j + count of `n` to theirs in `acc`.
 INLINE void add_block(ck_format format, lanes *acc, const words w[8], const block_scales *r,
-                      const ck_tile *at, size_t j, const size_t count, const size_t n) {
+                      const block_columns *at, size_t j, const size_t count, const size_t n) {
   const int8_t *q = at->q + 32 * j;
   // Few columns leave too little independent work: two chains of dot products halve the wait.
   const bool halves = has_half_scales(format), split = halves || n <= SPLIT_MAX;
@@ -105,10 +121,10 @@ INLINE void add_block(ck_format format, lanes *acc, const words w[8], const bloc
     if (halves) {
       // Q3_K's offset is 4, an eighth of 32.
       const int shift = format == ck_format_q3_k ? 3 : 0;
-      first[c] = sums_set1(at->sums[ck_sum_first_minus_32 * n + j + c] >> shift);
-      second[c] = sums_set1(at->sums[ck_sum_second_minus_32 * n + j + c] >> shift);
+      first[c] = sums_set1(at->first[j + c] >> shift);
+      second[c] = sums_set1(at->second[j + c] >> shift);
     } else {
-      first[c] = dot_start(format, at->sums, j + c, n);
+      first[c] = dot_start(format, at->first, j + c);
       second[c] = sums_zero();
     }
   }
@@ -125,8 +141,8 @@ INLINE void add_block(ck_format format, lanes *acc, const words w[8], const bloc
     }
     lanes d = lanes_set1(at->d[j + c]), sum = lanes_fma(dot, lanes_mul(r->scale, d), acc[j + c]);
     if (format == ck_format_q2_k) {
-      int32_t pair = at->sums[ck_sum_halves * n + j + c];
-      lanes subtracted = sums_to_lanes(sums_pair_dot(r->minima[0], r->minima[1], pair));
+      sums halves_dot = sums_pair_dot(r->minima[0], r->minima[1], at->first[j + c]);
+      lanes subtracted = sums_to_lanes(halves_dot);
       sum = lanes_fma(subtracted, lanes_mul(r->minimum, d), sum);
     } else if (ck_has_minimum(format)) {
       sum = lanes_fma(r->minimum, lanes_set1(at->s[j + c]), sum);
@@ -153,7 +169,11 @@ INLINE void panel_quantized(ck_format format, float *out, size_t out_stride,
   const uint8_t *side = quants + blocks * quant_bytes;
   const uint16_t *scales = (const uint16_t *)(side + blocks * ck_side_bytes(format));
   const uint16_t *minima = scales + blocks / together * 16;
-  ck_tile at = *tile;
+  block_columns at = {.q = tile->q,
+                      .d = tile->d,
+                      .s = tile->s,
+                      .first = ck_tile_sums(tile, first_sums(format)),
+                      .second = ck_tile_sums(tile, ck_sum_second_minus_32)};
   const size_t group_count = (n + COLUMN_GROUP - 1) / COLUMN_GROUP;
   const size_t group = (n + group_count - 1) / group_count;
   lanes acc[TILE_MAX], scale = lanes_zero(), minimum = lanes_zero();
@@ -185,7 +205,8 @@ INLINE void panel_quantized(ck_format format, float *out, size_t out_stride,
     at.q += 32 * n;
     at.d += n;
     at.s += n;
-    at.sums += ck_sum_kind_count * n;
+    at.first += n;
+    at.second += n;
   }
   UNROLL for (size_t j = 0; j < n; j++) store_rows(out + j * out_stride, acc[j], row_count);
 }
@@ -315,24 +336,28 @@ INLINE void run_float(ck_format format, float *out, size_t out_stride, const uin
   }
 CK_EACH_FORMAT(MATMUL)
 
-static void quantize(const float *x, size_t block_begin, size_t block_end, const ck_tile *tile,
-                     size_t column) {
-  x += block_begin * 32;
-  for (size_t block = block_begin; block < block_end; block++, x += 32) {
-    size_t at = block * tile->count + column;
-    lanes low = lanes_load(x), high = lanes_load(x + 16);
-    float largest = lanes_largest(lanes_max(lanes_abs(low), lanes_abs(high)));
-    bool finite = lanes_are_finite(low, high), tiny = largest < CK_QUANTIZE_TINY;
-    int32_t sums[2] = {0, 0};
-    if (!finite || tiny) {
-      memset(tile->q + at * 32, 0, 32);
-    } else {
-      lanes inverse = lanes_set1(127.0f / largest);
-      quantize_block(tile->q + at * 32, lanes_mul(low, inverse), lanes_mul(high, inverse), sums);
+#ifndef HAS_QUANTIZE
+static void quantize(const float *x, size_t stride, size_t block_begin, size_t block_end,
+                     const ck_tile *tile) {
+  for (size_t block = block_begin; block < block_end; block++) {
+    for (size_t column = 0; column < tile->count; column++) {
+      const float *from = x + column * stride + block * 32;
+      size_t at = block * tile->count + column;
+      lanes low = lanes_load(from), high = lanes_load(from + 16);
+      float largest = lanes_largest(lanes_max(lanes_abs(low), lanes_abs(high)));
+      bool finite = lanes_are_finite(low, high), tiny = largest < CK_QUANTIZE_TINY;
+      int32_t sums[2] = {0, 0};
+      if (!finite || tiny) {
+        memset(tile->q + at * 32, 0, 32);
+      } else {
+        lanes inverse = lanes_set1(127.0f / largest);
+        quantize_block(tile->q + at * 32, lanes_mul(low, inverse), lanes_mul(high, inverse), sums);
+      }
+      float d = !finite ? NAN : tiny ? 0.0f : largest / 127.0f;
+      tile->d[at] = d;
+      ck_store_sums(tile, at, sums[0], sums[1]);
+      tile->s[at] = d * (float)(sums[0] + sums[1]);
     }
-    float d = !finite ? NAN : tiny ? 0.0f : largest / 127.0f;
-    tile->d[at] = d;
-    ck_store_sums(tile, block, column, sums[0], sums[1]);
-    tile->s[at] = d * (float)(sums[0] + sums[1]);
   }
 }
+#endif

@@ -15,9 +15,10 @@ struct DecodeBenchCommand: AsyncParsableCommand {
     abstract: "Speed-up of draft methods over plain decoding, prompt by prompt.",
     discussion: """
       Plain decoding and the methods take turns on every prompt; every generation starts with \
-      empty stores, or with --draft-store. Ends with an error where a method changes the token ids and its verify rule \
-      says that it must not: under gumbel-match and match always, under the other lossless rules at \
-      temperature 0. Each text is as long as its rule makes it; speed-ups compare times of a token.
+      empty stores, or with --draft-store. Ends with an error where a method changes the token ids \
+      and its verify rule says that it must not: under gumbel-match and match always, under the \
+      other lossless rules at temperature 0. Each text is as long as its rule makes it; speed-ups \
+      compare times of a token.
 
       With --pipelines or --rtt, drafter and target are processes of their own, each on one CPU, \
       and their pipelines take turns with the target alone. --rtt puts them into network \
@@ -165,20 +166,14 @@ struct DecodeBenchCommand: AsyncParsableCommand {
     }
     let parameters = try sampling.parameters()
     let rules = try rules()
-    var opened: LocalDraftStore?
+    let vocabularyCount = engine.model.shape.vocabularyCount
+    let stored = try draftStore.map { try storeFile($0, file, tokenizer, vocabularyCount) }
     let chosen = try (methods ?? "recycle,auto").split(separator: ",").flatMap { name in
       try rules.map { rule in
         let drafts = try DraftMethods(
           parsing: String(name).replacing("+", with: ","), hasDraftModel: draftEngine != nil)
-        let vocabularyCount = engine.model.shape.vocabularyCount
-        var store = opened.map {
+        var store = (drafts.usesSources ? stored : nil).map {
           LocalDraftStore($0, methods: drafts, vocabularyCount: vocabularyCount)
-        }
-        if store == nil, let draftStore {
-          store = LocalDraftStore(
-            draftStore, role: "verifier", methods: drafts, file: file, tokenizer: tokenizer,
-            vocabularyCount: vocabularyCount)
-          opened = store
         }
         return DecodeBenchmark.Method(
           name: rule == .gumbelMatch ? String(name) : "\(name)/\(rule.rawValue)", drafts: drafts,
@@ -210,6 +205,25 @@ struct DecodeBenchCommand: AsyncParsableCommand {
     case .json: try printJSON(report)
     case .table: FileHandleStream.standardOutput.write(report.table)
     }
+  }
+
+  /// What every generation begins with; a comparison with a store that is not there would be one
+  /// with empty stores.
+  private func storeFile(
+    _ argument: String, _ file: GGUFFile, _ tokenizer: BytePairTokenizer, _ vocabularyCount: Int
+  ) throws -> DraftStoreFile {
+    guard
+      let stored = LocalDraftStore.file(
+        argument, role: "verifier", model: file, tokenizer: tokenizer,
+        vocabularyCount: vocabularyCount)
+    else {
+      throw ValidationError("--draft-store none: leave it out, stores are empty then")
+    }
+    guard !stored.load().isEmpty else {
+      throw CommandFailure(
+        description: "\(stored.path): no draft store of this model; slipstream warm makes one")
+    }
+    return stored
   }
 
   private func explain(

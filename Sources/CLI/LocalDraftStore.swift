@@ -11,33 +11,29 @@ struct LocalDraftStore {
   let file: DraftStoreFile
   private var shelf: SourceShelf
 
-  /// Opens the store of this model for these methods; `nil` where nothing is kept. `argument` is what
-  /// --draft-store says, or `nil` for the place of daemons, where `role` is that of the process.
-  init?(
-    _ argument: String?, role: String, methods: DraftMethods, file: GGUFFile,
-    tokenizer: BytePairTokenizer, vocabularyCount: Int
-  ) {
+  /// The file of this model's store; `nil` where nothing is kept. `argument` is what --draft-store
+  /// says, or `nil` for the place of daemons, where `role` is that of the process.
+  static func file(
+    _ argument: String?, role: String, model: GGUFFile, tokenizer: BytePairTokenizer,
+    vocabularyCount: Int
+  ) -> DraftStoreFile? {
     let stamp = StoreStamp(
-      modelFingerprint: file.fingerprint, tokenizerFingerprint: tokenizer.fingerprint,
+      modelFingerprint: model.fingerprint, tokenizerFingerprint: tokenizer.fingerprint,
       vocabularyCount: vocabularyCount)
     let place =
       argument.map { DraftStorePlace(argument: $0) }
       ?? .standard(environment: ProcessInfo.processInfo.environment)
-    guard methods.usesSources, let model = Fingerprint(bytes: stamp.modelFingerprint),
+    guard let model = Fingerprint(bytes: stamp.modelFingerprint),
       let path = place.path(model: model, role: role)
     else { return nil }
-    shelf = SourceShelf(isolation: .shared, vocabularyCount: vocabularyCount) {
-      methods.makeSources(vocabularyCount: vocabularyCount)
-    }
-    self.file = DraftStoreFile(path: path, stamp: stamp) { notice in
+    return DraftStoreFile(path: path, stamp: stamp) { notice in
       printError("warning: draft store \(path): \(notice)")
     }
-    self.file.load(into: &shelf)
   }
 
-  /// The same store for other methods.
-  init(_ other: LocalDraftStore, methods: DraftMethods, vocabularyCount: Int) {
-    file = other.file
+  /// What the file holds for these methods.
+  init(_ file: DraftStoreFile, methods: DraftMethods, vocabularyCount: Int) {
+    self.file = file
     shelf = SourceShelf(isolation: .shared, vocabularyCount: vocabularyCount) {
       methods.makeSources(vocabularyCount: vocabularyCount)
     }

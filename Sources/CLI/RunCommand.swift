@@ -106,9 +106,15 @@ struct RunCommand: ParsableCommand {
     guard choice.cautiousTrials == 0 else {
       return try runCautiously(configuration, engine: engine, tokenizer: tokenizer)
     }
-    var store = LocalDraftStore(
-      draftStore, role: "run", methods: methods, file: file, tokenizer: tokenizer,
-      vocabularyCount: engine.model.shape.vocabularyCount)
+    let vocabularyCount = engine.model.shape.vocabularyCount
+    let stored =
+      methods.usesSources
+      ? LocalDraftStore.file(
+        draftStore, role: "run", model: file, tokenizer: tokenizer,
+        vocabularyCount: vocabularyCount) : nil
+    var store = stored.map {
+      LocalDraftStore($0, methods: methods, vocabularyCount: vocabularyCount)
+    }
     let generator = try LocalGenerator(
       engine: engine, draftEngine: drafting?.engine, methods: methods, nodeLimit: specTreeNodes,
       vocabularies: drafting?.vocabularies, sources: store?.sources)

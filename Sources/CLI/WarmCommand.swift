@@ -29,11 +29,17 @@ struct WarmCommand: ParsableCommand {
     let engine = try ModelLoading.engine(model, file: file)
     // Whatever else the file holds is kept as it is.
     let methods = try DraftMethods(parsing: "recycle", hasDraftModel: false)
+    let vocabularyCount = engine.model.shape.vocabularyCount
     guard
-      var store = LocalDraftStore(
-        draftStore, role: "verifier", methods: methods, file: file, tokenizer: tokenizer,
-        vocabularyCount: engine.model.shape.vocabularyCount)
-    else { throw ValidationError("--draft-store none: name a file or a folder") }
+      let place = LocalDraftStore.file(
+        draftStore, role: "verifier", model: file, tokenizer: tokenizer,
+        vocabularyCount: vocabularyCount)
+    else {
+      throw ValidationError(
+        draftStore.map { "--draft-store \($0): expected a file or a folder" }
+          ?? "this user has no home to keep a store in: name a file with --draft-store")
+    }
+    var store = LocalDraftStore(place, methods: methods, vocabularyCount: vocabularyCount)
     let path = store.file.path
     guard store.file.isWritable else {
       throw CommandFailure(description: "\(path): the store cannot be written, see above")

@@ -236,6 +236,12 @@ extension IntegrationTests {
       (["bench", "engine", "-m", "MODEL", "-p", "0"], "0"),
       (["bench", "decode", "-m", "MODEL", "--prompts", "x", "--sessions", "2"], "--explain"),
       (["bench", "decode", "-m", "MODEL"], "--random-prompts"),
+      (
+        [
+          "bench", "decode", "-m", "MODEL", "--random-prompts", "1", "--draft-store",
+          "/tmp/slipstream-no-such.store",
+        ], "slipstream warm makes one"
+      ),
       (["warm", "-m", "MODEL", "--draft-store", "none"], "a file or a folder"),
       (["warm", "-m", "MODEL", "--draft-store", "/proc/x.store"], "cannot be written"),
       (["bench", "load", "-m", "MODEL", "--prompts", "x", "--random-prompts", "1"], "either"),

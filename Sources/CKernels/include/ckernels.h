@@ -58,9 +58,10 @@ typedef struct ck_tile {
   int8_t *q;      ///< [cols / 32][count][32], each in -127...127.
   float *d;       ///< [cols / 32][count]: activation = d * q.
   float *s;       ///< [cols / 32][count]: d * (sum of the block's q).
-  int32_t *sums;  ///< [cols / 32][ck_sum_kind_count][count]: see ck_sum_kind.
+  int32_t *sums;  ///< [ck_sum_kind_count][cols / 32][count]: see ck_sum_kind.
   float *f;       ///< [cols][count].
   size_t count;
+  size_t blocks;  ///< cols / 32.
 } ck_tile;
 
 /// Storage of cached keys and values.
@@ -130,11 +131,11 @@ typedef struct ck_kernels {
   /// Most columns one tile may hold.
   size_t tile_columns_max;
 
-  /// Writes the blocks of 32 block_begin ..< block_end of activation vector `x` as those of column
-  /// `column` of a tile in quantised form. A block that holds a NaN or an infinity gets
-  /// d = s = NaN and q = 0.
-  void (*quantize)(const float *x, size_t block_begin, size_t block_end, const ck_tile *tile,
-                   size_t column);
+  /// Writes the blocks of 32 block_begin ..< block_end of all columns of a tile in quantised form;
+  /// column j is the activation vector at x + j * stride. A block that holds a NaN or an infinity
+  /// gets d = s = NaN and q = 0.
+  void (*quantize)(const float *x, size_t stride, size_t block_begin, size_t block_end,
+                   const ck_tile *tile);
 
   /// One product per format.
   ck_matmul_function _Nonnull matmul[ck_format_count];

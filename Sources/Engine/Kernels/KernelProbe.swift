@@ -44,9 +44,9 @@ package final class KernelProbe: Sendable {
     let columns = kernels.tileColumnsMax
     tiles = try ActivationTiles(columnLimit: columns, colsMax: cols)
     output = try AlignedBuffer(sizeBytes: columns * Self.rows * 4, for: "activations")
-    input = try AlignedBuffer(sizeBytes: cols * 4, for: "activations")
+    input = try AlignedBuffer(sizeBytes: columns * cols * 4, for: "activations")
     let x = input.view(as: Float.self)
-    for index in 0..<cols { x[index] = Float(index * 7919 % 201 - 100) / 50 }
+    for index in 0..<columns * cols { x[index] = Float(index * 7919 % 201 - 100) / 50 }
   }
 
   /// Most columns of a single tile.
@@ -57,13 +57,11 @@ package final class KernelProbe: Sendable {
   package func product(columnCount: Int) -> () -> Void {
     let cols = matrices[0].cols
     let tile = tiles.tile(first: 0, count: columnCount, cols: cols)
-    let x = input.view(as: Float.self).range(0, cols)
-    for column in 0..<columnCount {
-      if matrices[0].takesQuantizedActivations {
-        kernels.quantize(x, blocks: 0..<cols / 32, into: tile, column: column)
-      } else {
-        tile.store(x, range: 0..<cols, column: column)
-      }
+    let x = input.view(as: Float.self).range(0, columnCount * cols)
+    if matrices[0].takesQuantizedActivations {
+      kernels.quantize(x, blocks: 0..<cols / 32, into: tile)
+    } else {
+      tile.store(x, range: 0..<cols)
     }
     let out = output.view(as: Float.self)
     return { [matrices, kernels] in

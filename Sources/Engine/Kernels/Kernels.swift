@@ -37,14 +37,12 @@ internal import CKernels
     return table
   }
 
-  /// Writes some blocks of 32 of an activation vector as column `column` of a tile.
-  func quantize(
-    _ x: MemoryView<Float>, blocks: Range<Int>, into tile: ActivationTile, column: Int
-  ) {
-    precondition(x.count == tile.cols && column < tile.count)
-    precondition(blocks.lowerBound >= 0 && blocks.upperBound * 32 <= x.count, "blocks \(blocks)")
+  /// Writes some blocks of 32 of each column of a tile; `x`: [tile.count][tile.cols].
+  func quantize(_ x: MemoryView<Float>, blocks: Range<Int>, into tile: ActivationTile) {
+    precondition(x.count == tile.count * tile.cols)
+    precondition(blocks.lowerBound >= 0 && blocks.upperBound * 32 <= tile.cols, "blocks \(blocks)")
     unsafe withUnsafePointer(to: tile.raw) {
-      unsafe table.pointee.quantize(x.base, blocks.lowerBound, blocks.upperBound, $0, column)
+      unsafe table.pointee.quantize(x.base, tile.cols, blocks.lowerBound, blocks.upperBound, $0)
     }
   }
 
@@ -125,17 +123,22 @@ internal import CKernels
 }
 
 /// Columns of activations interleaved for one kernel call; see `ck_tile`.
-// unchecked: views of ActivationTiles' buffers, written by one worker per column.
+// unchecked: views of ActivationTiles' buffers, every block written by one worker.
 @safe struct ActivationTile: @unchecked Sendable {
   fileprivate let raw: ck_tile
   let cols: Int
   var count: Int { unsafe raw.count }
 
-  /// Writes some elements of `x` as plain floats, for matrices that are not quantised.
-  func store(_ x: MemoryView<Float>, range: Range<Int>, column: Int) {
-    precondition(x.count == cols && column < count)
+  /// Writes some elements of each column as plain floats, for matrices that are not quantised;
+  /// `x`: [count][cols].
+  func store(_ x: MemoryView<Float>, range: Range<Int>) {
+    precondition(x.count == count * cols)
     precondition(range.lowerBound >= 0 && range.upperBound <= cols, "elements \(range)")
-    for row in range { unsafe raw.f[row * raw.count + column] = x.base[row] }
+    for row in range {
+      for column in 0..<count {
+        unsafe raw.f[row * raw.count + column] = x.base[column * cols + row]
+      }
+    }
   }
 }
 
@@ -173,7 +176,7 @@ final class ActivationTiles: Sendable {
         s: scaledSums.view(as: Float.self).base + first * blocks,
         sums: sums.view(as: Int32.self).base
           + first * blocks * ck_sum_kind_count,
-        f: floats.view(as: Float.self).base + first * cols, count: count),
+        f: floats.view(as: Float.self).base + first * cols, count: count, blocks: blocks),
       cols: cols)
   }
 }

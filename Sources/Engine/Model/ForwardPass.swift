@@ -216,22 +216,15 @@ struct ForwardPass: Sendable {
       if matrix.takesQuantizedActivations { wantsQuantized = true } else { wantsFloats = true }
     }
     let blocks = worker.share(of: (cols + 31) / 32)
+    guard !blocks.isEmpty else { return }
     let tiles = tileCount(for: columnCount)
     for index in 0..<tiles {
       let columns = tileColumns(index, of: tiles, columnCount: columnCount)
       let tile = arena.tiles.tile(first: columns.lowerBound, count: columns.count, cols: cols)
-      // A few blocks at a time: what one column leaves in the cache, the next one fills up.
-      for first in stride(from: blocks.lowerBound, to: blocks.upperBound, by: 4) {
-        let some = first..<min(first + 4, blocks.upperBound)
-        for column in columns {
-          let input = inputs.range(column * cols, cols)
-          let place = column - columns.lowerBound
-          if wantsQuantized { kernels.quantize(input, blocks: some, into: tile, column: place) }
-          if wantsFloats {
-            let range = some.lowerBound * 32..<min(cols, some.upperBound * 32)
-            tile.store(input, range: range, column: place)
-          }
-        }
+      let input = inputs.range(columns.lowerBound * cols, columns.count * cols)
+      if wantsQuantized { kernels.quantize(input, blocks: blocks, into: tile) }
+      if wantsFloats {
+        tile.store(input, range: blocks.lowerBound * 32..<min(cols, blocks.upperBound * 32))
       }
     }
   }
