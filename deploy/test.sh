@@ -53,7 +53,11 @@ stage "layout" check_layout
 stage "format" swift format lint --strict --recursive --parallel Package.swift Sources Tests
 stage "generated protocol code" deploy/regenerate-protos.sh --check
 stage "build" swift build -c release --build-tests --explicit-target-dependency-import-check error
-# One at a time: tests that start clusters want the cores for themselves.
-stage "tests" swift test -c release --disable-xctest --skip-build --no-parallel
+# These tests use one core each, so they share the machine.
+readonly light='^(CKernels|Decoding|GGUF|HTTPAPI|Simulation|Tokenizer|Transport|Wire)Tests\.'
+readonly tests=(swift test -c release --disable-xctest --skip-build)
+stage "tests of one core" "${tests[@]}" --parallel --filter "$light"
+# One at a time: engines and clusters want the cores for themselves.
+stage "tests of all cores" "${tests[@]}" --no-parallel --skip "$light"
 stage "aarch64 kernels" check_aarch64
 echo "all checks passed"

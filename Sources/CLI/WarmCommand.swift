@@ -13,7 +13,8 @@ struct WarmCommand: ParsableCommand {
     abstract: "Fill a draft store with what a model thinks likely after each of its tokens.",
     discussion: """
       Token Recycling then has guesses from the first word of the first text on; without it, it \
-      learns from the texts alone. One pass over the vocabulary, about a minute for a small model. \
+      learns from the texts alone. One pass over the vocabulary, about a minute for a small model; \
+      --tokens leaves rare words out. \
       What the store knows from texts stays as it is. No process may use the store meanwhile.
       """)
 
@@ -22,6 +23,15 @@ struct WarmCommand: ParsableCommand {
   @Option(
     help: "The store: a file, or a folder. That of verifiers in the user's cache unless told.")
   var draftStore: String?
+
+  @Option(help: "Ask only about so many tokens; most vocabularies begin with the frequent ones.")
+  var tokens: Int?
+
+  func validate() throws {
+    guard tokens ?? 1 >= 1 else {
+      throw ValidationError("--tokens \(tokens ?? 0): expected at least 1")
+    }
+  }
 
   func run() throws {
     let file = try ModelLoading.file(model.model)
@@ -53,7 +63,8 @@ struct WarmCommand: ParsableCommand {
     let count: Int
     do {
       count = try RowSurvey.fill(
-        &recycling, engine: engine, opening: opening.isEmpty ? [TokenID(0)] : opening
+        &recycling, engine: engine, opening: opening.isEmpty ? [TokenID(0)] : opening,
+        tokenLimit: tokens ?? .max
       ) { bar.show($0, "asking the model") }
     } catch {
       bar.clear()

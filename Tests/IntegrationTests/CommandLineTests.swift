@@ -202,6 +202,43 @@ extension IntegrationTests {
       #expect(String(decoding: forced.output, as: UTF8.self).contains("bits per weight"))
     }
 
+    /// A warm store changes no token, saves steps from the first answer on, and what a text has
+    /// taught it outlives warming it again.
+    @Test func aWarmStoreSavesSteps() async throws {
+      let model = try TestFiles.modelPath()
+      let path = FileManager.default.temporaryDirectory
+        .appending(path: "warm-\(UUID().uuidString).store").path()
+      defer { try? FileManager.default.removeItem(atPath: path) }  // Best effort: it is temporary.
+      func answer(_ options: [String]) async throws -> (tokens: [Int], steps: Int) {
+        let result = try await Daemon.output(
+          [
+            "run", "-m", model, "-p", "Name three rivers of Europe.", "-n", "40", "--temp", "0",
+            "--json",
+          ] + options)
+        try #require(result.status == 0, "\(result.errors)")
+        let report = try json(result.output)
+        let speculation = try #require(report["speculation"] as? [String: Any])
+        return (
+          try #require(report["tokens"] as? [Int]), try #require(speculation["steps"] as? Int)
+        )
+      }
+      let plain = try await answer(["--spec-type", "none"])
+      let cold = try await answer(["--spec-type", "recycle", "--draft-store", "none"])
+      let first = try await Daemon.output(
+        ["warm", "-m", model, "--draft-store", path, "--tokens", "3000"])
+      try #require(first.status == 0, "\(first.errors)")
+      let added = String(decoding: first.output, as: UTF8.self)
+      #expect(added.contains(path) && added.contains("rows of 3000 tokens"), "\(added)")
+      let warm = try await answer(["--spec-type", "recycle", "--draft-store", path])
+      #expect(cold.tokens == plain.tokens && warm.tokens == plain.tokens)
+      #expect(warm.steps < cold.steps, "\(warm.steps) steps, \(cold.steps) with an empty store")
+      let again = try await Daemon.output(
+        ["warm", "-m", model, "--draft-store", path, "--tokens", "3000"])
+      #expect(String(decoding: again.output, as: UTF8.self).contains("rows of 0 tokens"))
+      let taught = try await answer(["--spec-type", "recycle", "--draft-store", path])
+      #expect(taught.tokens == plain.tokens && taught.steps < warm.steps, "\(taught.steps)")
+    }
+
     /// The command itself compares the tokens of both.
     @Test func benchLoadTakesTurnsWithDraftsAndWithout() async throws {
       let result = try await Daemon.output([
@@ -243,6 +280,7 @@ extension IntegrationTests {
         ], "slipstream warm makes one"
       ),
       (["warm", "-m", "MODEL", "--draft-store", "none"], "a file or a folder"),
+      (["warm", "-m", "MODEL", "--tokens", "0"], "at least 1"),
       (["warm", "-m", "MODEL", "--draft-store", "/proc/x.store"], "cannot be written"),
       (["bench", "load", "-m", "MODEL", "--prompts", "x", "--random-prompts", "1"], "either"),
       (["bench", "load", "-m", "MODEL", "--random-prompts", "0"], "100000"),

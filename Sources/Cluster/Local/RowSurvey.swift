@@ -16,16 +16,18 @@ package enum RowSurvey {
   ///   - engine: of the target.
   ///   - opening: tokens before each one, at least one: without any the target sees a beginning that
   ///     texts do not have. A line break did best, see docs/BENCHMARKS.md.
-  ///   - progress: hears the share of the vocabulary that is done, 0...1.
+  ///   - tokenLimit: only tokens with ids below this one are asked about. In BPE vocabularies those
+  ///     are the most frequent ones.
+  ///   - progress: hears the share of them that is done, 0...1.
   /// - Returns: how many rows are new.
   /// - Throws: ``EngineError``; the rows filled so far stay.
   package static func fill(
     _ recycling: inout TokenRecycling, engine: InferenceEngine, opening: [TokenID],
-    progress: (Double) -> Void = { _ in }
+    tokenLimit: Int = .max, progress: (Double) -> Void = { _ in }
   ) throws(EngineError) -> Int {
     precondition(!opening.isEmpty, "an empty opening")
     let vocabulary = min(engine.model.shape.vocabularyCount, recycling.vocabularyCount)
-    let missing = (0..<vocabulary).map { TokenID(UInt32($0)) }
+    let missing = (0..<min(vocabulary, tokenLimit)).map { TokenID(UInt32($0)) }
       .filter { !recycling.knowsRow(after: $0) }
     let cache = try engine.makeCache()
     try engine.forward(ForwardBatch(chain: opening, logits: .none), cache: cache)
