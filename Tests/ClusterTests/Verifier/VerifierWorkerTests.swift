@@ -134,6 +134,21 @@ import Wire
     #expect(passCount.allSatisfy { $0 > 0 && $0 <= 24 })
   }
 
+  /// What a session does not allow is not drafted for it, though other sessions have it.
+  @Test func aSessionGetsDraftsOfItsOriginsOnly() async throws {
+    let stage = try Stage()
+    var requests = stage.requests(3, temperature: 0, tokenLimit: 40)
+    requests[1].draftOrigins = [.remote, .suffix]
+    requests[2].draftOrigins = []
+    let expected = try stage.plain(requests)
+    let heard = try await stage.run(requests, methods: "recycle,suffix")
+    #expect(heard.map(\.tokens) == expected)
+    let drafted = try heard.map { try #require($0.ending).statistics.drafted }
+    #expect(drafted[0][.recycling] > 0)
+    #expect(drafted[1][.recycling] == 0 && drafted[1][.suffix] > 0)
+    #expect(DraftOrigin.allCases.allSatisfy { drafted[2][$0] == 0 })
+  }
+
   @Test func aSessionThatIsCancelledLeavesTheOthersAlone() async throws {
     let stage = try Stage()
     let requests = stage.requests(5, temperature: 0.8, tokenLimit: 60)
