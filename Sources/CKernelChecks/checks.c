@@ -14,6 +14,7 @@ static const check checks[] = {
     {"matrix products against double precision", true, check_matmul_oracle},
     {"matrix products of NaN and infinities", true, check_matmul_not_finite},
     {"quantised activations", true, check_quantize},
+    {"activations as floats", true, check_interleave},
     {"RMS norm", true, check_rms_norm},
     {"SiLU", true, check_silu_multiply},
     {"GELU", true, check_gelu_multiply},

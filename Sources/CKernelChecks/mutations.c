@@ -21,6 +21,13 @@ static void quantize_beyond(const float *x, size_t stride, size_t block_begin, s
     tile->d[block_end * tile->count] = 0.0f;
 }
 
+/// Wrong in the last column of a tile of three.
+static void interleave(const float *x, size_t stride, size_t begin, size_t end,
+                       const ck_tile *tile) {
+  definition()->interleave(x, stride, begin, end, tile);
+  if (begin < end && tile->count == 3) spoil(tile->f + end * 3 - 1);
+}
+
 /// The sums of the two halves trade places.
 static void quantize_halves(const float *x, size_t stride, size_t block_begin, size_t block_end,
                             const ck_tile *tile) {
@@ -220,6 +227,7 @@ static const mutation mutations[] = {
     {"iq4_nl", check_matmul_columns, {.matmul = {[ck_format_iq4_nl] = matmul_iq4_nl}}},
     {"sums of halves", check_quantize, {.quantize = quantize_halves}},
     {"blocks not asked for", check_quantize, {.quantize = quantize_beyond}},
+    {"interleave", check_interleave, {.interleave = interleave}},
     {"overrun", check_matmul_columns, {.matmul = {[ck_format_f32] = matmul_overrun}}},
     {"rms_norm", check_rms_norm, {.rms_norm = rms_norm}},
     {"rope_adjacent", check_rope_adjacent, {.rope_adjacent = rope_adjacent}},
@@ -249,6 +257,7 @@ static ck_kernels with_faults(const ck_kernels *faults) {
   table.name = "mutation";
   table.tile_columns_max = 4;
   REPLACE(&table, faults, quantize);
+  REPLACE(&table, faults, interleave);
   for (size_t format = 0; format < ck_format_count; format++)
     REPLACE(&table, faults, matmul[format]);
   REPLACE(&table, faults, rms_norm);

@@ -1,4 +1,4 @@
-// Activations in eight bits.
+// Activations in eight bits, and as floats.
 #pragma STDC FP_CONTRACT OFF
 #include <float.h>
 
@@ -166,6 +166,30 @@ void check_quantize(context *c) {
     check_tile(c, x, 32 * 20, 20, 1);
     *bad = i % 2 == 0 ? INFINITY : -NAN;
     check_tile(c, x, 32 * 5, 5, 4);
+    release(c);
+  }
+}
+
+void check_interleave(context *c) {
+  size_t repeats = c->full ? 400 : 80;
+  for (size_t repeat = 0; repeat < repeats; repeat++) {
+    size_t cols = 1 + random_below(c, 70), count = 1 + repeat % c->kernels->tile_columns_max;
+    size_t begin = random_below(c, cols), end = begin + random_below(c, cols - begin + 1);
+    size_t stride = cols + repeat % 3;
+    set_case(c, "%zu ..< %zu of %zu, %zu columns", begin, end, cols, count);
+    float *x = floats(c, count * stride, 1), *f = floats(c, count * cols, 3);
+    for (size_t i = 0; i < count * stride; i++) x[i] = random_float(c);
+    memset(f, 0x55, count * cols * 4);
+    float untouched = f[0];
+    ck_tile tile = {.f = f, .count = count};
+    c->kernels->interleave(x, stride, begin, end, &tile);
+    for (size_t i = 0; i < count * cols; i++) {
+      size_t k = i / count;
+      float want = k >= begin && k < end ? x[i % count * stride + k] : untouched;
+      if (same(f[i], want)) continue;
+      fail(c, "f[%zu] is %g, not %g", i, (double)f[i], (double)want);
+      break;
+    }
     release(c);
   }
 }

@@ -108,9 +108,10 @@ static inline size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 typedef void check_function(context *c);
 
 check_function check_matmul_columns, check_matmul_oracle, check_matmul_not_finite;
-check_function check_quantize, check_rms_norm, check_silu_multiply, check_exponentials;
-check_function check_rope_adjacent, check_rope_halves, check_gelu_multiply, check_add, check_scale;
-check_function check_soft_cap, check_attention, check_attention_long, check_attention_extremes;
+check_function check_quantize, check_interleave, check_rms_norm, check_silu_multiply;
+check_function check_exponentials, check_rope_adjacent, check_rope_halves, check_gelu_multiply;
+check_function check_add, check_scale, check_soft_cap;
+check_function check_attention, check_attention_long, check_attention_extremes;
 check_function check_attention_not_finite, check_cache_store;
 check_function check_top_k, check_halves, check_bfloats, check_rows, check_panels;
 check_function check_rope_table, check_mutations;

@@ -256,6 +256,50 @@ static void quantize(const float *x, size_t stride, size_t block_begin, size_t b
   }
 }
 
+/// Lane i of row k becomes lane k of row i.
+OP void transpose(lanes rows[16]) {
+  lanes pairs[16], fours[16];
+  UNROLL for (int i = 0; i < 16; i += 2) {
+    pairs[i] = _mm512_unpacklo_ps(rows[i], rows[i + 1]);
+    pairs[i + 1] = _mm512_unpackhi_ps(rows[i], rows[i + 1]);
+  }
+  // fours[i + c]: of each quarter, lane c of the rows i ..< i + 4.
+  UNROLL for (int i = 0; i < 16; i++) {
+    __m512d a = _mm512_castps_pd(pairs[i / 4 * 4 + i % 4 / 2]);
+    __m512d b = _mm512_castps_pd(pairs[i / 4 * 4 + i % 4 / 2 + 2]);
+    fours[i] = _mm512_castpd_ps(i % 2 ? _mm512_unpackhi_pd(a, b) : _mm512_unpacklo_pd(a, b));
+  }
+  UNROLL for (int c = 0; c < 4; c++) {
+    lanes even[2], odd[2];
+    UNROLL for (int i = 0; i < 2; i++) {
+      even[i] = _mm512_shuffle_f32x4(fours[8 * i + c], fours[8 * i + 4 + c], 0x88);
+      odd[i] = _mm512_shuffle_f32x4(fours[8 * i + c], fours[8 * i + 4 + c], 0xdd);
+    }
+    rows[c] = _mm512_shuffle_f32x4(even[0], even[1], 0x88);
+    rows[c + 4] = _mm512_shuffle_f32x4(odd[0], odd[1], 0x88);
+    rows[c + 8] = _mm512_shuffle_f32x4(even[0], even[1], 0xdd);
+    rows[c + 12] = _mm512_shuffle_f32x4(odd[0], odd[1], 0xdd);
+  }
+}
+
+static void interleave(const float *x, size_t stride, size_t begin, size_t end,
+                       const ck_tile *tile) {
+  const size_t n = tile->count;
+  size_t k = begin;
+  // Of few columns little is gained.
+  for (; n >= 4 && k + 16 <= end; k += 16) {
+    lanes rows[16];
+    UNROLL for (size_t j = 0; j < 16; j++)
+      rows[j] = lanes_load(x + (j < n ? j : n - 1) * stride + k);
+    transpose(rows);
+    const __mmask16 live = (__mmask16)((1u << n) - 1);
+    UNROLL for (size_t i = 0; i < 16; i++)
+      _mm512_mask_storeu_ps(tile->f + (k + i) * n, live, rows[i]);
+  }
+  ck_interleave(x, stride, k, end, tile);
+}
+
+#define INTERLEAVE interleave
 #include "simd_kernels.h"
 
 CK_TABLE(ck_avx512, "avx512");

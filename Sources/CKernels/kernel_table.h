@@ -114,6 +114,13 @@ static inline void ck_store_sums(const ck_tile *tile, size_t at, int32_t first, 
       (int32_t)((uint32_t)last << 16 | ((uint32_t)first & 0xffffu));
 }
 
+static inline void ck_interleave(const float *x, size_t stride, size_t begin, size_t end,
+                                 const ck_tile *tile) {
+  for (size_t k = begin; k < end; k++) {
+    for (size_t j = 0; j < tile->count; j++) tile->f[k * tile->count + j] = x[j * stride + k];
+  }
+}
+
 // F(name, kind of product) for every format.
 #define CK_EACH_FORMAT(F) \
   F(f32, float) F(f16, float) F(bf16, float) \

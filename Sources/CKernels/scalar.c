@@ -465,6 +465,7 @@ const ck_kernels ck_scalar = {
     .name = "scalar",
     .tile_columns_max = 64,
     .quantize = quantize,
+    .interleave = ck_interleave,
     .matmul = CK_MATMULS,
     .rms_norm = rms_norm,
     .rope_adjacent = rope_adjacent,

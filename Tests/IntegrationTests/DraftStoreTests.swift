@@ -59,11 +59,11 @@ extension IntegrationTests {
       }
       // How soon drafts are worth their cost depends on what else the machine does.
       var counts: [Int] = []
-      while counts.last ?? 0 < 16, counts.count < 20 {
+      while counts.last ?? 0 < 24, counts.count < 20 {
         counts.append(try await accepted(by: "ann"))
       }
-      #expect(counts.last ?? 0 >= 16, "\(counts)")
-      #expect(try await accepted(by: "bob") < 8, "\(counts)")
+      #expect(counts.last ?? 0 >= 24, "\(counts)")
+      #expect(try await accepted(by: "bob") < 16, "\(counts)")
       #expect(try await cluster.verifier.stop() == 0)
       if let drafter { #expect(try await drafter.stop() == 0) }
     }

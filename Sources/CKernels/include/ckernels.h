@@ -137,6 +137,10 @@ typedef struct ck_kernels {
   void (*quantize)(const float *x, size_t stride, size_t block_begin, size_t block_end,
                    const ck_tile *tile);
 
+  /// Writes elements begin ..< end of all columns of a tile as plain floats; column j is the
+  /// activation vector at x + j * stride.
+  void (*interleave)(const float *x, size_t stride, size_t begin, size_t end, const ck_tile *tile);
+
   /// One product per format.
   ck_matmul_function _Nonnull matmul[ck_format_count];
 

@@ -61,7 +61,7 @@ package final class KernelProbe: Sendable {
     if matrices[0].takesQuantizedActivations {
       kernels.quantize(x, blocks: 0..<cols / 32, into: tile)
     } else {
-      tile.store(x, range: 0..<cols)
+      kernels.interleave(x, elements: 0..<cols, into: tile)
     }
     let out = output.view(as: Float.self)
     return { [matrices, kernels] in

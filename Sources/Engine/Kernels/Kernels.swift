@@ -46,6 +46,18 @@ internal import CKernels
     }
   }
 
+  /// Writes some elements of each column of a tile as plain floats, for matrices that are not
+  /// quantised; `x`: [tile.count][tile.cols].
+  func interleave(_ x: MemoryView<Float>, elements: Range<Int>, into tile: ActivationTile) {
+    precondition(x.count == tile.count * tile.cols)
+    precondition(
+      elements.lowerBound >= 0 && elements.upperBound <= tile.cols, "elements \(elements)")
+    unsafe withUnsafePointer(to: tile.raw) {
+      unsafe table.pointee.interleave(
+        x.base, tile.cols, elements.lowerBound, elements.upperBound, $0)
+    }
+  }
+
   /// out[column * outStride + row] for the rows of the given panels.
   func matmul(
     _ matrix: PackedMatrix, panels: Range<Int>, tile: ActivationTile, out: MemoryView<Float>,
@@ -128,18 +140,6 @@ internal import CKernels
   fileprivate let raw: ck_tile
   let cols: Int
   var count: Int { unsafe raw.count }
-
-  /// Writes some elements of each column as plain floats, for matrices that are not quantised;
-  /// `x`: [count][cols].
-  func store(_ x: MemoryView<Float>, range: Range<Int>) {
-    precondition(x.count == count * cols)
-    precondition(range.lowerBound >= 0 && range.upperBound <= cols, "elements \(range)")
-    for row in range {
-      for column in 0..<count {
-        unsafe raw.f[row * raw.count + column] = x.base[column * cols + row]
-      }
-    }
-  }
 }
 
 /// Room for the inputs of one matrix product: up to `columnLimit` activation vectors.

@@ -224,7 +224,8 @@ struct ForwardPass: Sendable {
       let input = inputs.range(columns.lowerBound * cols, columns.count * cols)
       if wantsQuantized { kernels.quantize(input, blocks: blocks, into: tile) }
       if wantsFloats {
-        tile.store(input, range: blocks.lowerBound * 32..<min(cols, blocks.upperBound * 32))
+        let elements = blocks.lowerBound * 32..<min(cols, blocks.upperBound * 32)
+        kernels.interleave(input, elements: elements, into: tile)
       }
     }
   }
