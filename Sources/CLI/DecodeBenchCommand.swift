@@ -212,6 +212,11 @@ struct DecodeBenchCommand: AsyncParsableCommand {
   private func storeFile(
     _ argument: String, _ file: GGUFFile, _ tokenizer: BytePairTokenizer, _ vocabularyCount: Int
   ) throws -> DraftStoreFile {
+    // Opening a store makes its folders and its lock.
+    guard argument == "none" || FileManager.default.fileExists(atPath: argument) else {
+      throw CommandFailure(
+        description: "--draft-store \(argument): there is none; slipstream warm makes one")
+    }
     guard
       let stored = LocalDraftStore.file(
         argument, role: "verifier", model: file, tokenizer: tokenizer,
