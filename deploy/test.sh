@@ -77,6 +77,9 @@ stage "aarch64 kernels" check_aarch64
 readonly light='^(CKernels|Cluster|Decoding|GGUF|HTTPAPI|Simulation|Tokenizer|Transport|Wire)Tests\.'
 readonly tests=(swift test -c release --disable-xctest --skip-build)
 stage "tests of one core" "${tests[@]}" --parallel --filter "$light"
-# One at a time: engines and clusters want the cores for themselves.
-stage "tests of all cores" "${tests[@]}" --no-parallel --skip "$light"
+readonly rows='^IntegrationTests\.(FirstRow|SecondRow)Tests/'
+# One at a time: engines want the cores for themselves.
+stage "tests of all cores" "${tests[@]}" --no-parallel --skip "$light" --skip "$rows"
+# Two at a time: clusters wait for half of their time.
+stage "tests of clusters" "${tests[@]}" --parallel --filter "$rows"
 echo "all checks passed"

@@ -240,7 +240,6 @@ OP void quantize_block(int8_t *q, lanes low, lanes high, int32_t sums[2]) {
   sums[1] = _mm_cvtsi128_si32(_mm256_extracti128_si256(halves, 1)) - 16 * 128;
 }
 
-#define INTERLEAVE ck_interleave
 #include "simd_kernels.h"
 
 CK_TABLE(ck_avx2, "avx2");

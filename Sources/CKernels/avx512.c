@@ -282,6 +282,7 @@ OP void transpose(lanes rows[16]) {
   }
 }
 
+#define HAS_INTERLEAVE
 static void interleave(const float *x, size_t stride, size_t begin, size_t end,
                        const ck_tile *tile) {
   const size_t n = tile->count;
@@ -299,7 +300,6 @@ static void interleave(const float *x, size_t stride, size_t begin, size_t end,
   ck_interleave(x, stride, k, end, tile);
 }
 
-#define INTERLEAVE interleave
 #include "simd_kernels.h"
 
 CK_TABLE(ck_avx512, "avx512");

@@ -260,7 +260,6 @@ OP void quantize_block(int8_t *q, lanes low, lanes high, int32_t sums[2]) {
   sums[1] = vaddvq_s32(vaddq_s32(vaddq_s32(b[0], b[1]), vaddq_s32(b[2], b[3])));
 }
 
-#define INTERLEAVE ck_interleave
 #include "simd_kernels.h"
 
 CK_TABLE(ck_neon, "neon");

@@ -27,7 +27,7 @@
 //                    sums_to_lanes, sums_keep(pointer): what changes it is not moved past that
 //   quantize_block   32 floats to 32 int8 with the sums of both halves, or else HAS_QUANTIZE and
 //                    quantize
-//   INTERLEAVE       the function of the table
+//   interleave       only with HAS_INTERLEAVE, where lanes help
 //   TILE_MAX         4 or 16
 //   QUERY_TILE       queries that share a load of keys; EACH_QUERY_COUNT(F): F(1) ... F(QUERY_TILE)
 //   SCORE_SUMS       sums over keys that there are registers for, at least QUERY_TILE
@@ -98,7 +98,7 @@ INLINE size_t group_end(size_t g, size_t groups, size_t count) { return (g + 1) 
       .name = label,                                                                           \
       .tile_columns_max = TILE_MAX,                                                            \
       .quantize = quantize,                                                                    \
-      .interleave = INTERLEAVE,                                                                \
+      .interleave = interleave,                                                                \
       .matmul = CK_MATMULS,                                                                    \
       .rms_norm = rms_norm,                                                                    \
       .rope_adjacent = rope_adjacent,                                                          \

@@ -361,3 +361,10 @@ static void quantize(const float *x, size_t stride, size_t block_begin, size_t b
   }
 }
 #endif
+
+#ifndef HAS_INTERLEAVE
+static void interleave(const float *x, size_t stride, size_t begin, size_t end,
+                       const ck_tile *tile) {
+  ck_interleave(x, stride, begin, end, tile);
+}
+#endif

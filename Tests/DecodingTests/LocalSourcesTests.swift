@@ -423,6 +423,28 @@ private func randomText(_ count: Int, over vocabularyCount: Int, seed: UInt64) -
     #expect(tokens.first == 30)
   }
 
+  /// What stands before an answer is somebody else's text, unless three words of it are known.
+  @Test func theFirstTokenOfAnAnswerIsDoubted() throws {
+    var recycling = TokenRecycling(vocabularyCount: 100)
+    func claim(answerStart: Int) throws -> Float {
+      var text = SessionText()
+      for token in [1, 2, 3] as [TokenID] { text.append(token) }
+      text.answerStart = answerStart
+      let place = DraftPlace(
+        context: TokenContext(endOf: [1, 2, 3]), position: 3,
+        sampling: DraftSampling(SamplingParameters()))
+      var candidates: [DraftCandidate] = []
+      recycling.propose(at: place, path: [], text: text, into: &candidates)
+      return try #require(candidates.first { $0.token == 10 }).claimed
+    }
+    observe(&recycling, [3], [10, 11])
+    let (first, later) = try (claim(answerStart: 3), claim(answerStart: 2))
+    #expect(first < later)
+    observe(&recycling, [1, 2, 3], [10, 11])
+    let (firstKnown, laterKnown) = try (claim(answerStart: 3), claim(answerStart: 2))
+    #expect(firstKnown == laterKnown && firstKnown > first)
+  }
+
   @Test func supposedRowsSurviveTheStore() throws {
     var original = TokenRecycling(vocabularyCount: 100)
     let top = [TokenLogit(token: 10, logit: 2), TokenLogit(token: 11, logit: 1)]

@@ -7,7 +7,7 @@ import Synchronization
 import TestSupport
 import Testing
 
-extension IntegrationTests {
+extension SecondRowTests {
   /// Two models on two processes write what they write in one.
   @Suite struct CollaborationTests {
     private static let prompt = "The history of the lighthouse begins with fires on hills."

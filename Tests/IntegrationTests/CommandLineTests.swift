@@ -3,7 +3,7 @@ import InferenceTypes
 import TestSupport
 import Testing
 
-extension IntegrationTests {
+extension SecondRowTests {
   /// The commands that need no cluster, as a user or a script calls them.
   @Suite struct CommandLineTests {
     private func json(_ data: Data) throws -> [String: Any] {

@@ -5,7 +5,7 @@ import InferenceTypes
 import TestSupport
 import Testing
 
-extension IntegrationTests {
+extension SecondRowTests {
   /// What daemons learned outlives them.
   @Suite struct DraftStoreTests {
     private let request = ReferenceRequest(

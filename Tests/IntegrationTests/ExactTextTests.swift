@@ -7,7 +7,7 @@ import InferenceTypes
 import TestSupport
 import Testing
 
-extension IntegrationTests {
+extension FirstRowTests {
   /// The real daemons with the real model: whatever drafts, the token ids are those of plain
   /// decoding in one process.
   @Suite struct ExactTextTests {

@@ -6,7 +6,7 @@ import Synchronization
 import TestSupport
 import Testing
 
-extension IntegrationTests {
+extension FirstRowTests {
   /// Drafters that die, freeze or join in the middle of a stream: the text does not notice.
   @Suite struct FaultTests {
     private let tokenLimit = 64

@@ -5,7 +5,7 @@ import HTTPAPI
 import TestSupport
 import Testing
 
-extension IntegrationTests {
+extension SecondRowTests {
   /// What `/metrics` says agrees with what clients were told.
   @Suite struct MetricsTests {
     private func read(_ cluster: RunningCluster) async throws -> ParsedMetrics {

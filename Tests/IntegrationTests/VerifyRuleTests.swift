@@ -6,7 +6,7 @@ import Synchronization
 import TestSupport
 import Testing
 
-extension IntegrationTests {
+extension SecondRowTests {
   /// Requests that name a verify rule or bring a prediction, answered by real daemons.
   @Suite struct VerifyRuleTests {
     private static let lossless = VerifyRule.allCases.filter(\.isLossless)

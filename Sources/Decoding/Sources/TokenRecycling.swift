@@ -92,6 +92,22 @@ package struct TokenRecycling: DraftSource {
     return !fresh.isEmpty
   }
 
+  /// Takes over the rows that come from no text where nothing is known; both have one vocabulary.
+  mutating func takeSupposedRows(of other: TokenRecycling) {
+    precondition(other.vocabularyCount == vocabularyCount, "of another vocabulary")
+    for start in stride(from: 0, to: single.count, by: Self.rowLength)
+    where single[start].token == TokenContext.absent && other.isSupposed(at: start) {
+      for index in start..<start + Self.rowLength { single[index] = other.single[index] }
+    }
+  }
+
+  /// Forgets the rows that come from no text.
+  mutating func forgetSupposedRows() {
+    for start in stride(from: 0, to: single.count, by: Self.rowLength) where isSupposed(at: start) {
+      for index in start..<start + Self.rowLength { single[index] = .empty }
+    }
+  }
+
   /// Whether a row of one token comes from no text, see ``suppose(after:top:)``.
   private func isSupposed(at start: Int) -> Bool {
     single[start].logProbability < -Self.supposedShift / 2
@@ -143,7 +159,7 @@ package struct TokenRecycling: DraftSource {
   ///   - path: drafted tokens between the text and the place.
   ///   - text: of the session, where it is known.
   ///   - candidates: what to append to.
-  mutating func propose(
+  package mutating func propose(
     at place: DraftPlace, path: [TokenID], text: SessionText?,
     into candidates: inout [DraftCandidate]
   ) {

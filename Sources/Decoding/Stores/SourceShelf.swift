@@ -4,7 +4,8 @@ package import InferenceTypes
 package enum StoreIsolation: String, Sendable, CaseIterable {
   /// All share what was learned.
   case shared
-  /// Nobody's texts draft for anybody else.
+  /// Nobody's texts draft for anybody else. Rows of Token Recycling that come from no text are for
+  /// all, see ``TokenRecycling/suppose(after:top:)``.
   case tenant
 }
 
@@ -24,6 +25,8 @@ package struct SourceShelf: Sendable {
   private var books: [Book] = []
   /// Sections from a file that are of no use here and still somebody's.
   private var kept: [StoreSection] = []
+  /// Whose rows that come from no text every tenant begins with.
+  private var common: TokenRecycling?
   /// Rises with every use.
   package private(set) var revision = 0
 
@@ -62,7 +65,13 @@ package struct SourceShelf: Sendable {
       books.remove(at: oldest)
     }
     books.append(Book(owner: owner, sources: makeSources(), lastUse: 0))
+    shareRows(at: books.count - 1)
     return books.count - 1
+  }
+
+  private mutating func shareRows(at place: Int) {
+    guard let common else { return }
+    books[place].sources.recycling?.takeSupposedRows(of: common)
   }
 
   private func isOlder(_ left: Int, _ right: Int) -> Bool {
@@ -73,7 +82,9 @@ package struct SourceShelf: Sendable {
   package func sections() -> [StoreSection] {
     var sections: [StoreSection] = []
     for index in books.indices.sorted(by: { isOlder($1, $0) }) {
-      let book = books[index]
+      var book = books[index]
+      // The section that they come from has them once for all.
+      if common != nil { book.sources.recycling?.forgetSupposedRows() }
       sections += book.sources.sections(owner: book.owner, vocabularyCount: vocabularyCount)
       sections += kept.filter { $0.owner == book.owner }
     }
@@ -94,13 +105,17 @@ package struct SourceShelf: Sendable {
     var shelf = self
     for section in sections { try shelf.restore(section) }
     // The latest user came first.
-    for index in shelf.books.indices { shelf.books[index].lastUse = -index }
+    for index in shelf.books.indices {
+      shelf.books[index].lastUse = -index
+      shelf.shareRows(at: index)
+    }
     self = shelf
   }
 
   private mutating func restore(_ section: StoreSection) throws(StoreError) {
     guard (section.owner == nil) == (isolation == .shared) else {
       kept.append(section)
+      try readCommonRows(section)
       return
     }
     var place = books.firstIndex { $0.owner == section.owner }
@@ -112,5 +127,15 @@ package struct SourceShelf: Sendable {
     guard let place else { return }
     let isTaken = try books[place].sources.restore(section, vocabularyCount: vocabularyCount)
     if !isTaken { kept.append(section) }
+  }
+
+  /// Remembers what a section for all says without a text, where tenants are kept apart.
+  private mutating func readCommonRows(_ section: StoreSection) throws(StoreError) {
+    guard isolation == .tenant, section.kind == TokenRecycling.storeKind,
+      makeSources().recycling != nil
+    else { return }
+    var sources = LocalSources(recycling: TokenRecycling(vocabularyCount: vocabularyCount))
+    _ = try sources.restore(section, vocabularyCount: vocabularyCount)
+    common = sources.recycling
   }
 }

@@ -91,6 +91,39 @@ import Testing
     #expect(!knows(&tenants, try StoreSamples.tenant(2)))
   }
 
+  /// What comes from no text is nobody's secret; what comes from one stays with whoever wrote it.
+  @Test func rowsWithoutATextAreForAllTenants() throws {
+    let (first, second) = try (StoreSamples.tenant(1), StoreSamples.tenant(2))
+    let top = [TokenLogit(token: 7, logit: 3), TokenLogit(token: 2, logit: 1)]
+    var shared = StoreSamples.shelf(20)
+    shared.use(nil) {
+      _ = $0.recycling?.suppose(after: 3, top: top.span)
+      $0.recycling?.observe(context: TokenContext(endOf: [5]), top: top.span)
+    }
+    func rows(_ shelf: inout SourceShelf, _ tenant: TenantID) -> [Bool] {
+      shelf.use(tenant) { sources in
+        [3, 5, 9].map { sources.recycling?.knowsRow(after: $0) ?? false }
+      }
+    }
+    var isolated = StoreSamples.shelf(20, isolation: .tenant)
+    try isolated.restore(shared.sections())
+    #expect(rows(&isolated, first) == [true, false, false])
+    isolated.use(first) { $0.observe(context: TokenContext(endOf: [9]), top: top.span) }
+    #expect(rows(&isolated, first) == [true, false, true])
+    #expect(rows(&isolated, second) == [true, false, false])
+
+    // They come back for the tenants of the file and for new ones, and are written once.
+    var again = StoreSamples.shelf(20, isolation: .tenant)
+    try again.restore(isolated.sections())
+    #expect(rows(&again, first) == [true, false, true])
+    #expect(rows(&again, second) == [true, false, false])
+    #expect(rows(&again, try StoreSamples.tenant(3)) == [true, false, false])
+    #expect(again.sections().filter { $0.owner == nil } == shared.sections())
+    var alone = StoreSamples.shelf(20, isolation: .tenant)
+    try alone.restore(again.sections().filter { $0.owner != nil })
+    #expect(rows(&alone, first) == [false, false, true])
+  }
+
   @Test func sectionsOfOtherSourcesAreKept() throws {
     var both = StoreSamples.shelf(20)
     teach(&both, nil)
