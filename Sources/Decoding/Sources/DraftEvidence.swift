@@ -70,7 +70,8 @@ struct DraftEvidence: Sendable {
 /// and to every fourth one of 240 prompts of Spec-Bench, the sampled ones, at temperature 0.8, to
 /// the latter alone. Fitted to Spec-Bench alone, the greedy ones predict the 48 by 0.01 to 0.06
 /// nats for each place better than weights without shorter keys, rejected rows and ranks that were
-/// fitted to the 48 themselves. Experience corrects the results, see ``HitRateTable``.
+/// fitted to the 48 themselves. Those for rows without a text are of a run with such rows, 300
+/// tokens of each answer to Spec-Bench. Experience corrects the results, see ``HitRateTable``.
 struct EvidenceWeights: Sendable {
   let row: Double
   let isInRow: Double
@@ -89,9 +90,12 @@ struct EvidenceWeights: Sendable {
   var rank = 0.0
   var tokenNumber = 0.0
 
-  /// The weights where the longest known key has this many tokens, 0 to 3.
-  static func of(keyLength: Int, isGreedy: Bool) -> EvidenceWeights {
-    (isGreedy ? greedy : sampled)[keyLength]
+  /// The weights where the longest known key has this many tokens, 0 to 3, or is one token whose row
+  /// comes from no text.
+  static func of(keyLength: Int, isSupposed: Bool, isGreedy: Bool) -> EvidenceWeights {
+    isSupposed
+      ? (isGreedy ? greedySupposed : sampledSupposed)
+      : (isGreedy ? greedy : sampled)[keyLength]
   }
 
   /// For a token that was copied though no key of the place is known, at any temperature; set by
@@ -139,4 +143,14 @@ struct EvidenceWeights: Sendable {
       isKnown: 0.85, occurrenceCount: -0.01, distance: 0.09, bias: 4.4, shorter: 0.12,
       single: 0.17, rejected: 0.09, precedingRejected: 0.1, rank: 0.17, tokenNumber: -0.02),
   ]
+
+  private static let greedySupposed = EvidenceWeights(
+    row: 0.45, isInRow: -1.83, preceding: 0.15, isCopy: 0.83, copyLength: 0.58, copyCount: 1.52,
+    isKnown: 1.37, occurrenceCount: 0.19, distance: 0.13, bias: 2.49, rejected: 0.13,
+    precedingRejected: 0.06, rank: -0.33, tokenNumber: 0.03)
+
+  private static let sampledSupposed = EvidenceWeights(
+    row: 0.31, isInRow: -1.47, preceding: 0.14, isCopy: 0.77, copyLength: 0.55, copyCount: 1.65,
+    isKnown: 1.16, occurrenceCount: 0.24, distance: 0.07, bias: 1.62, rejected: 0.12,
+    precedingRejected: 0.05, rank: -0.36, tokenNumber: 0.03)
 }

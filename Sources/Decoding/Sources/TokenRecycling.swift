@@ -28,8 +28,6 @@ package struct TokenRecycling: DraftSource {
   /// Rows that come from no text are kept as so much less probable, in nats: that tells them from
   /// others, whose first entry has a sixteenth at least, and the first row from a text drowns them.
   private static let supposedShift: Float = 8
-  /// Nats by which such rows are less sure than others of one token.
-  private static let doubtWithoutText = 1.0
   /// The first estimates are worth this many trials: they were fitted.
   private static let priorTrials: Float = 8
 
@@ -177,8 +175,8 @@ package struct TokenRecycling: DraftSource {
     let isGreedy = place.sampling.temperature == 0
     let beginsAnswer = place.position == text?.answerStart && length < Self.keyMax
     weigh(
-      EvidenceWeights.of(keyLength: length, isGreedy: isGreedy), hasKey: length > 0,
-      doubt: doubt(isSupposed: isSupposed, beginsAnswer: beginsAnswer))
+      EvidenceWeights.of(keyLength: length, isSupposed: isSupposed, isGreedy: isGreedy),
+      hasKey: length > 0, doubt: beginsAnswer ? Self.doubtAtStart : 0)
     for rank in 0..<min(weights.count, Self.proposalMax) {
       let claimed = Float(weights[rank].weight)
       guard claimed > 0.002 else { break }
@@ -314,11 +312,6 @@ package struct TokenRecycling: DraftSource {
         position: place.position, token: TokenID(token))
     }
     return evidence
-  }
-
-  /// What stands before an answer is somebody else's text, and how answers begin may not be known.
-  private func doubt(isSupposed: Bool, beginsAnswer: Bool) -> Double {
-    (isSupposed ? Self.doubtWithoutText : 0) + (beginsAnswer ? Self.doubtAtStart : 0)
   }
 
   /// Fills `weights` with the tokens of `evidence` and their probabilities, largest first; all but
