@@ -4,8 +4,9 @@
 # Usage: deploy/bench-decode.sh [PROMPTS.jsonl]
 #   PROMPTS.jsonl: JSON lines with "id", "category" and "turns"; Tests/Golden/prompts.jsonl unless told.
 # SLIPSTREAM_BENCH_ROWS="free pair ..." runs these rows only: free (no draft model), long (the same, answers
-# to 1024 tokens), warm (the same with a store that slipstream warm has filled), random (random words,
-# T = 1.5), pair (a draft model and a deep target in two processes), far (the same, 20 ms apart; needs root), ngram (beside llama.cpp's n-gram speculation), load.
+# to 1024 tokens), warm (the same with a store that slipstream warm has filled, and with answers as long as
+# others, at both temperatures), random (random words, T = 1.5), pair (a draft model and a deep target in two
+# processes), far (the same, 20 ms apart; needs root), ngram (beside llama.cpp's n-gram speculation), load.
 # SLIPSTREAM_BENCH_TOKENS=N limits the answers. Needs .build/release/slipstream and the files that
 # deploy/bench-engine.sh makes. JSON goes to $SLIPSTREAM_BENCH_OUT (bench-decode, made here).
 set -euo pipefail
@@ -68,6 +69,10 @@ if has warm; then
   "$slipstream" warm -m "$models/Q4_1.gguf" --draft-store "$out/warm.store"
   bench warm -m "$models/Q4_1.gguf" --cpu-range "$cpu" --prompts "$prompts" --methods recycle \
     -n 1024 --temp 0 -r 3 --draft-store "$out/warm.store"
+  for temperature in 0 0.8; do
+    bench "warm-$temperature" -m "$models/Q4_1.gguf" --cpu-range "$cpu" --prompts "$prompts" \
+      --methods recycle -n "$tokens" --temp $temperature --seed 1 -r 1 --draft-store "$out/warm.store"
+  done
 fi
 if has random; then
   bench random -m "$models/Q4_1.gguf" --cpu-range "$cpu" --random-prompts 12 \
