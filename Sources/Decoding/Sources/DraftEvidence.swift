@@ -70,8 +70,8 @@ struct DraftEvidence: Sendable {
 /// and to every fourth one of 240 prompts of Spec-Bench, the sampled ones, at temperature 0.8, to
 /// the latter alone. Fitted to Spec-Bench alone, the greedy ones predict the 48 by 0.01 to 0.06
 /// nats for each place better than weights without shorter keys, rejected rows and ranks that were
-/// fitted to the 48 themselves. Those for rows without a text are of a run with such rows, 300
-/// tokens of each answer to Spec-Bench. Experience corrects the results, see ``HitRateTable``.
+/// fitted to the 48 themselves. Those for rows without a text are of a run with such rows, the
+/// first 300 tokens of the answers to every fourth one of Spec-Bench. Experience corrects the results, see ``HitRateTable``.
 struct EvidenceWeights: Sendable {
   let row: Double
   let isInRow: Double
