@@ -19,20 +19,20 @@ package enum Backend: String, Sendable, CaseIterable {
 
 /// A weight matrix as floats.
 /// - Shape: `[rows, cols]`, row-major.
-final class DenseMatrix: Sendable {
-  private let storage: AlignedBuffer
+struct DenseMatrix: Sendable {
+  private let values: MemoryView<Float>
   let rows: Int
   let cols: Int
 
   /// Takes row-major matrices of the model file, stacked; all of one format.
-  init(parts: [UnsafeRawBufferPointer], format: WeightFormat, cols: Int) throws(EngineError) {
+  init(
+    parts: [UnsafeRawBufferPointer], format: WeightFormat, cols: Int, memory: inout OwnedMemory
+  ) throws(EngineError) {
     let rowBytes = format.rowBytes(cols)
     precondition(rowBytes > 0, "\(cols) columns in format \(format)")
     self.cols = cols
     rows = unsafe parts.reduce(0) { $0 + $1.count / rowBytes }
-    storage = try AlignedBuffer(
-      sizeBytes: rows * cols * MemoryLayout<Float>.stride, for: "dequantised weights")
-    let values = storage.view(as: Float.self)
+    values = try memory.room(Float.self, rows * cols, for: "dequantised weights")
     var row = 0
     for index in unsafe parts.indices {
       let part = unsafe parts[index]
@@ -53,7 +53,6 @@ final class DenseMatrix: Sendable {
   ) {
     precondition(x.count >= columnCount * cols && outStride >= rows)
     precondition(out.count >= (columnCount - 1) * outStride + rows)
-    let values = storage.view(as: Float.self)
     unsafe cblas_sgemm(
       CblasRowMajor, CblasNoTrans, CblasTrans, Int32(columnCount), Int32(rows), Int32(cols), 1,
       x.base, Int32(cols), values.base, Int32(cols), 0, out.base, Int32(outStride))

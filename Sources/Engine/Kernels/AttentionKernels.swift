@@ -197,11 +197,11 @@ struct AttentionScratch: Sendable {
 }
 
 /// The memory behind the workers' ``AttentionScratch``, and the plan of the pass.
-final class AttentionArena: Sendable {
-  private let queries: AlignedBuffer
-  private let scores: AlignedBuffer
-  private let inverses: AlignedBuffer
-  private let branches: AlignedBuffer
+struct AttentionArena: Sendable {
+  private let queries: MemoryView<ck_attention_query>
+  private let scores: MemoryView<Float>
+  private let inverses: MemoryView<Float>
+  private let branches: MemoryView<UInt8>
   private let scoreCount: Int
   private let branchBytes: Int
   let places: MemoryView<AttentionPlan.Place>
@@ -213,7 +213,6 @@ final class AttentionArena: Sendable {
   let blocks: MemoryView<UInt32>
   /// 0, 1, 2 ...: the places of a branch's blocks.
   let branchIndices: MemoryView<UInt32>
-  private let storage: [AlignedBuffer]
 
   /// Most blocks that a batch of `batchLimit` nodes reaches into.
   private static func branchBlocks(_ batchLimit: Int) -> Int {
@@ -221,29 +220,19 @@ final class AttentionArena: Sendable {
   }
 
   init(
-    layout: BlockLayout, batchLimit: Int, contextLength: Int, workerCount: Int
+    layout: BlockLayout, batchLimit: Int, contextLength: Int, workerCount: Int,
+    memory: inout OwnedMemory
   ) throws(EngineError) {
-    var storage: [AlignedBuffer] = []
     func room<Element: BitwiseCopyable>(_ type: Element.Type, _ count: Int)
       throws(EngineError) -> MemoryView<Element>
-    {
-      let buffer = try AlignedBuffer(
-        sizeBytes: count * MemoryLayout<Element>.stride, for: "attention")
-      storage.append(buffer)
-      return buffer.view(as: type).range(0, count)
-    }
+    { try memory.room(type, count, for: "attention") }
     scoreCount = AttentionTile.scoreCount(contextLength: contextLength)
     let branchBlocks = Self.branchBlocks(batchLimit)
     branchBytes = branchBlocks * max(layout.keyBytes, layout.valueBytes)
-    queries = try AlignedBuffer(
-      sizeBytes: workerCount * AttentionTile.queryLimit * MemoryLayout<ck_attention_query>.stride,
-      for: "attention")
-    scores = try AlignedBuffer(
-      sizeBytes: workerCount * scoreCount * MemoryLayout<Float>.stride, for: "attention")
-    inverses = try AlignedBuffer(
-      sizeBytes: workerCount * AttentionTile.queryLimit * MemoryLayout<Float>.stride,
-      for: "attention")
-    branches = try AlignedBuffer(sizeBytes: workerCount * branchBytes, for: "attention")
+    queries = try room(ck_attention_query.self, workerCount * AttentionTile.queryLimit)
+    scores = try room(Float.self, workerCount * scoreCount)
+    inverses = try room(Float.self, workerCount * AttentionTile.queryLimit)
+    branches = try room(UInt8.self, workerCount * branchBytes)
     places = try room(AttentionPlan.Place.self, batchLimit)
     placeOfNode = try room(Int.self, batchLimit)
     order = try room(Int.self, batchLimit)
@@ -253,16 +242,13 @@ final class AttentionArena: Sendable {
     blocks = try room(UInt32.self, batchLimit * BlockLayout.blocks(for: contextLength))
     branchIndices = try room(UInt32.self, branchBlocks)
     for index in 0..<branchBlocks { branchIndices[index] = UInt32(index) }
-    self.storage = storage
   }
 
   func scratch(_ worker: Int) -> AttentionScratch {
     AttentionScratch(
-      queries: queries.view(as: ck_attention_query.self).range(
-        worker * AttentionTile.queryLimit, AttentionTile.queryLimit),
-      scores: scores.view(as: Float.self).range(worker * scoreCount, scoreCount),
-      inverses: inverses.view(as: Float.self).range(
-        worker * AttentionTile.queryLimit, AttentionTile.queryLimit),
-      branch: branches.view(as: UInt8.self).range(worker * branchBytes, branchBytes))
+      queries: queries.range(worker * AttentionTile.queryLimit, AttentionTile.queryLimit),
+      scores: scores.range(worker * scoreCount, scoreCount),
+      inverses: inverses.range(worker * AttentionTile.queryLimit, AttentionTile.queryLimit),
+      branch: branches.range(worker * branchBytes, branchBytes))
   }
 }

@@ -11,8 +11,9 @@ package final class KernelProbe: Sendable {
   private let kernels: Kernels
   private let threads: WorkerThreads
   private let tiles: ActivationTiles
-  private let output: AlignedBuffer
-  private let input: AlignedBuffer
+  private let output: MemoryView<Float>
+  private let input: MemoryView<Float>
+  private let memory: OwnedMemory
 
   /// Matrices of `cols` columns that together take about `sizeBytes`, at least one.
   /// - Throws: ``EngineError/outOfMemory(what:sizeBytes:)``, and what a pool of one thread throws.
@@ -31,22 +32,24 @@ package final class KernelProbe: Sendable {
       // In every format an ordinary number: neither subnormal nor infinite.
       bytes[index] = UInt8(0x2c + (state >> 28))
     }
+    var memory = OwnedMemory()
     var matrices: [PackedMatrix] = []
     repeat {
       // safe: the rows are read only until the matrix is made.
       let rows = unsafe UnsafeRawBufferPointer(start: bytes.base, count: rowBytes * Self.rows)
       matrices.append(
-        try unsafe PackedMatrix(parts: [rows], format: format, cols: cols, threads: threads))
+        try unsafe PackedMatrix(
+          parts: [rows], format: format, cols: cols, threads: threads, memory: &memory))
     } while matrices.count * matrices[0].sizeBytes < sizeBytes
     self.matrices = matrices
     self.sizeBytes = matrices.count * matrices[0].sizeBytes
     weightCount = matrices.count * Self.rows * cols
     let columns = kernels.tileColumnsMax
-    tiles = try ActivationTiles(columnLimit: columns, colsMax: cols)
-    output = try AlignedBuffer(sizeBytes: columns * Self.rows * 4, for: "activations")
-    input = try AlignedBuffer(sizeBytes: columns * cols * 4, for: "activations")
-    let x = input.view(as: Float.self)
-    for index in 0..<columns * cols { x[index] = Float(index * 7919 % 201 - 100) / 50 }
+    tiles = try ActivationTiles(columnLimit: columns, colsMax: cols, memory: &memory)
+    output = try memory.room(Float.self, columns * Self.rows, for: "activations")
+    input = try memory.room(Float.self, columns * cols, for: "activations")
+    self.memory = memory
+    for index in 0..<columns * cols { input[index] = Float(index * 7919 % 201 - 100) / 50 }
   }
 
   /// Most columns of a single tile.
@@ -57,17 +60,16 @@ package final class KernelProbe: Sendable {
   package func product(columnCount: Int) -> () -> Void {
     let cols = matrices[0].cols
     let tile = tiles.tile(first: 0, count: columnCount, cols: cols)
-    let x = input.view(as: Float.self).range(0, columnCount * cols)
+    let x = input.range(0, columnCount * cols)
     if matrices[0].takesQuantizedActivations {
       kernels.quantize(x, blocks: 0..<cols / 32, into: tile)
     } else {
       kernels.interleave(x, elements: 0..<cols, into: tile)
     }
-    let out = output.view(as: Float.self)
-    return { [matrices, kernels] in
+    return { [self] in
       for matrix in matrices {
         kernels.matmul(
-          matrix, panels: 0..<matrix.panelCount, tile: tile, out: out, outStride: matrix.rows)
+          matrix, panels: 0..<matrix.panelCount, tile: tile, out: output, outStride: matrix.rows)
       }
     }
   }

@@ -8,13 +8,12 @@ internal import CKernels
   let table: UnsafePointer<ck_kernels>
 
   /// The instruction set of the table: "scalar", "avx2", "avx512" or "neon".
-  package let name: String
+  package var name: String { unsafe String(cString: table.pointee.name) }
   /// Most columns one tile may hold.
   let tileColumnsMax: Int
 
   private init(_ table: UnsafePointer<ck_kernels>) {
     unsafe self.table = table
-    name = unsafe String(cString: table.pointee.name)
     tileColumnsMax = unsafe table.pointee.tile_columns_max
   }
 
@@ -135,7 +134,7 @@ internal import CKernels
 }
 
 /// Columns of activations interleaved for one kernel call; see `ck_tile`.
-// unchecked: views of ActivationTiles' buffers, every block written by one worker.
+// unchecked: views of ActivationTiles' memory, every block written by one worker.
 @safe struct ActivationTile: @unchecked Sendable {
   fileprivate let raw: ck_tile
   let cols: Int
@@ -143,26 +142,25 @@ internal import CKernels
 }
 
 /// Room for the inputs of one matrix product: up to `columnLimit` activation vectors.
-final class ActivationTiles: Sendable {
-  private let quants: AlignedBuffer
-  private let scales: AlignedBuffer
-  private let scaledSums: AlignedBuffer
-  private let sums: AlignedBuffer
-  private let floats: AlignedBuffer
+struct ActivationTiles: Sendable {
+  private let quants: MemoryView<Int8>
+  private let scales: MemoryView<Float>
+  private let scaledSums: MemoryView<Float>
+  private let sums: MemoryView<Int32>
+  private let floats: MemoryView<Float>
   private let columnLimit: Int
   private let colsMax: Int
 
-  init(columnLimit: Int, colsMax: Int) throws(EngineError) {
+  init(columnLimit: Int, colsMax: Int, memory: inout OwnedMemory) throws(EngineError) {
     self.columnLimit = columnLimit
     self.colsMax = colsMax
     let elements = columnLimit * colsMax
     let blocks = columnLimit * ((colsMax + 31) / 32)
-    let sumBytes = blocks * ck_sum_kind_count * 4
-    quants = try AlignedBuffer(sizeBytes: elements, for: "activations")
-    scales = try AlignedBuffer(sizeBytes: blocks * 4, for: "activations")
-    scaledSums = try AlignedBuffer(sizeBytes: blocks * 4, for: "activations")
-    sums = try AlignedBuffer(sizeBytes: sumBytes, for: "activations")
-    floats = try AlignedBuffer(sizeBytes: elements * 4, for: "activations")
+    quants = try memory.room(Int8.self, elements, for: "activations")
+    scales = try memory.room(Float.self, blocks, for: "activations")
+    scaledSums = try memory.room(Float.self, blocks, for: "activations")
+    sums = try memory.room(Int32.self, blocks * ck_sum_kind_count, for: "activations")
+    floats = try memory.room(Float.self, elements, for: "activations")
   }
 
   /// The tile of `count` columns of length `cols` whose first is column `first` of the batch.
@@ -171,25 +169,21 @@ final class ActivationTiles: Sendable {
     let blocks = cols / 32
     return unsafe ActivationTile(
       raw: ck_tile(
-        q: quants.view(as: Int8.self).base + first * cols,
-        d: scales.view(as: Float.self).base + first * blocks,
-        s: scaledSums.view(as: Float.self).base + first * blocks,
-        sums: sums.view(as: Int32.self).base
-          + first * blocks * ck_sum_kind_count,
-        f: floats.view(as: Float.self).base + first * cols, count: count, blocks: blocks),
+        q: quants.base + first * cols, d: scales.base + first * blocks,
+        s: scaledSums.base + first * blocks, sums: sums.base + first * blocks * ck_sum_kind_count,
+        f: floats.base + first * cols, count: count, blocks: blocks),
       cols: cols)
   }
 }
 
 /// A weight matrix rewritten for the kernels: panels of 16 rows.
-final class PackedMatrix: Sendable {
+struct PackedMatrix: Sendable {
   /// Number of the layout of panels in files.
   static let layoutVersion = UInt32(ck_panel_layout_version)
 
   let weightFormat: WeightFormat
   /// Panel after panel: a multiple of 64 bytes, of which the kernels only read.
   let panels: MemoryView<UInt8>
-  private let owner: any Sendable
   let rows: Int
   let cols: Int
   var panelCount: Int { (rows + 15) / 16 }
@@ -204,7 +198,8 @@ final class PackedMatrix: Sendable {
   /// Takes row-major matrices of the model file, stacked, all of one format; `threads` share the
   /// work.
   init(
-    parts: [UnsafeRawBufferPointer], format: WeightFormat, cols: Int, threads: WorkerThreads
+    parts: [UnsafeRawBufferPointer], format: WeightFormat, cols: Int, threads: WorkerThreads,
+    memory: inout OwnedMemory
   ) throws(EngineError) {
     let source = unsafe FileRows(parts: parts, rowBytes: format.rowBytes(cols))
     weightFormat = format
@@ -213,10 +208,8 @@ final class PackedMatrix: Sendable {
     let rows = self.rows
     let panelBytes = ck_panel_bytes(format.raw, cols)
     let panelCount = (rows + 15) / 16
-    let storage = try AlignedBuffer(sizeBytes: panelBytes * panelCount, for: "weights")
-    storage.adviseHugePages()
-    owner = storage
-    let panels = storage.view(as: UInt8.self).range(0, panelBytes * panelCount)
+    let panels = try memory.room(
+      UInt8.self, panelBytes * panelCount, for: "weights", hugePages: true)
     self.panels = panels
     // A panel may straddle two parts, so rows are gathered first.
     let gathered = try AlignedBuffer(
@@ -233,16 +226,13 @@ final class PackedMatrix: Sendable {
     }
   }
 
-  /// Takes panels that are there already and may be read-only; `owner` keeps their memory.
-  init(
-    panels: MemoryView<UInt8>, format: WeightFormat, rows: Int, cols: Int, owner: any Sendable
-  ) {
+  /// Takes panels that are there already and may be read-only.
+  init(panels: MemoryView<UInt8>, format: WeightFormat, rows: Int, cols: Int) {
     precondition(
       panels.count == format.packedBytes(rows: rows, cols: cols),
       "\(panels.count) bytes for \(rows) x \(cols) in \(format)")
     weightFormat = format
     self.panels = panels
-    self.owner = owner
     self.rows = rows
     self.cols = cols
   }

@@ -1,15 +1,17 @@
 internal import CKernels
 
 /// Cosines and sines of the rotary embedding for positions 0 ..< positionCount.
-final class RotaryTable: Sendable {
-  private let storage: AlignedBuffer
+struct RotaryTable: Sendable {
+  /// `[position, cosine or sine, pair]`.
+  private let values: MemoryView<Float>
   private let pairCount: Int
 
   /// `frequencies`: radians per position of each pair; `magnitude`: factor on all entries.
-  init(positionCount: Int, frequencies: [Double], magnitude: Double) throws(EngineError) {
+  init(
+    positionCount: Int, frequencies: [Double], magnitude: Double, memory: inout OwnedMemory
+  ) throws(EngineError) {
     pairCount = frequencies.count
-    storage = try AlignedBuffer(
-      sizeBytes: positionCount * 2 * pairCount * MemoryLayout<Float>.stride, for: "rotary tables")
+    values = try memory.room(Float.self, positionCount * 2 * pairCount, for: "rotary tables")
     unsafe frequencies.withUnsafeBufferPointer { buffer in
       guard let base = buffer.baseAddress else { return }
       for position in 0..<positionCount {
@@ -20,11 +22,11 @@ final class RotaryTable: Sendable {
   }
 
   func cosines(_ position: Int) -> MemoryView<Float> {
-    storage.view(as: Float.self).range(position * 2 * pairCount, pairCount)
+    values.range(position * 2 * pairCount, pairCount)
   }
 
   func sines(_ position: Int) -> MemoryView<Float> {
-    storage.view(as: Float.self).range((position * 2 + 1) * pairCount, pairCount)
+    values.range((position * 2 + 1) * pairCount, pairCount)
   }
 
   /// Radians per position of each pair, before any scaling: base^(-2 pair / dimensionCount).

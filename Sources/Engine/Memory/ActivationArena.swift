@@ -1,5 +1,5 @@
 /// Room for the activations of one forward pass, allocated once.
-final class ActivationArena: Sendable {
+struct ActivationArena: Sendable {
   /// Most entries of a row that can be asked for in one go.
   static let topLimit = 256
   /// The residual stream, `[node, embedding]`.
@@ -21,18 +21,11 @@ final class ActivationArena: Sendable {
   let topIndices: MemoryView<UInt32>
   let topValues: MemoryView<Float>
   let tiles: ActivationTiles
-  private let storage: [AlignedBuffer]
 
-  init(shape: ModelShape, batchLimit: Int) throws(EngineError) {
-    var storage: [AlignedBuffer] = []
+  init(shape: ModelShape, batchLimit: Int, memory: inout OwnedMemory) throws(EngineError) {
     func room<Element: BitwiseCopyable>(_ type: Element.Type, _ count: Int)
       throws(EngineError) -> MemoryView<Element>
-    {
-      let buffer = try AlignedBuffer(
-        sizeBytes: count * MemoryLayout<Element>.stride, for: "activations")
-      storage.append(buffer)
-      return buffer.view(as: type).range(0, count)
-    }
+    { try memory.room(type, count, for: "activations") }
     let width = shape.embeddingLength
     residual = try room(Float.self, batchLimit * width)
     normed = try room(Float.self, batchLimit * width)
@@ -46,7 +39,7 @@ final class ActivationArena: Sendable {
     topIndices = try room(UInt32.self, Self.topLimit)
     topValues = try room(Float.self, Self.topLimit)
     tiles = try ActivationTiles(
-      columnLimit: batchLimit, colsMax: max(width, shape.queryLength, shape.feedForwardLength))
-    self.storage = storage
+      columnLimit: batchLimit, colsMax: max(width, shape.queryLength, shape.feedForwardLength),
+      memory: &memory)
   }
 }

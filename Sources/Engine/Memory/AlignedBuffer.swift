@@ -38,9 +38,28 @@
   }
 }
 
+/// Memory that views point into, kept as long as this value or a copy of it.
+///
+/// Views, and what consists of them, are copied without counting references: workers that count
+/// those of the same object by turns wait for each other's caches.
+struct OwnedMemory: Sendable {
+  private var buffers: [AlignedBuffer] = []
+
+  /// Zeroed room for `count` elements.
+  /// - Throws: ``EngineError/outOfMemory(what:sizeBytes:)`` with `what`.
+  mutating func room<Element: BitwiseCopyable>(
+    _ type: Element.Type, _ count: Int, for what: String, hugePages: Bool = false
+  ) throws(EngineError) -> MemoryView<Element> {
+    let buffer = try AlignedBuffer(sizeBytes: count * MemoryLayout<Element>.stride, for: what)
+    if hugePages { buffer.adviseHugePages() }
+    buffers.append(buffer)
+    return buffer.view(as: type).range(0, count)
+  }
+}
+
 /// A range of an ``AlignedBuffer`` whose bounds are checked when it is taken and on each access.
 ///
-/// The owner of the buffer outlives its views: both live in the same object.
+/// Whoever hands out views keeps the buffer longer than these are used.
 // unchecked: see AlignedBuffer.
 @safe struct MemoryView<Element: BitwiseCopyable>: @unchecked Sendable {
   let base: UnsafeMutablePointer<Element>

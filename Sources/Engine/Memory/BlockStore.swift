@@ -3,30 +3,30 @@
 /// Blocks of one head of one layer stand side by side, so that attention streams through a sequence
 /// whose blocks were taken one after the other. Pages are touched when they are first written.
 /// - Shape: keys and values `[layer, head, block]`, each entry as `ck_cache_blocks` says.
-final class BlockStore: Sendable {
+struct BlockStore: Sendable {
   let layout: BlockLayout
   let blockCount: Int
-  private let keys: AlignedBuffer
-  private let values: AlignedBuffer
+  private let keys: MemoryView<UInt8>
+  private let values: MemoryView<UInt8>
 
-  init(layout: BlockLayout, blockCount: Int) throws(EngineError) {
+  init(layout: BlockLayout, blockCount: Int, memory: inout OwnedMemory) throws(EngineError) {
     self.layout = layout
     self.blockCount = blockCount
     let partCount = layout.layerCount * layout.headCount * blockCount
-    keys = try AlignedBuffer(sizeBytes: partCount * layout.keyBytes, for: "the KV cache")
-    values = try AlignedBuffer(sizeBytes: partCount * layout.valueBytes, for: "the KV cache")
+    keys = try memory.room(UInt8.self, partCount * layout.keyBytes, for: "the KV cache")
+    values = try memory.room(UInt8.self, partCount * layout.valueBytes, for: "the KV cache")
   }
 
   /// The keys of all blocks of one head.
   func keys(layer: Int, head: Int) -> MemoryView<UInt8> {
     let size = blockCount * layout.keyBytes
-    return keys.view(as: UInt8.self).range((layer * layout.headCount + head) * size, size)
+    return keys.range((layer * layout.headCount + head) * size, size)
   }
 
   /// The values of all blocks of one head.
   func values(layer: Int, head: Int) -> MemoryView<UInt8> {
     let size = blockCount * layout.valueBytes
-    return values.view(as: UInt8.self).range((layer * layout.headCount + head) * size, size)
+    return values.range((layer * layout.headCount + head) * size, size)
   }
 
   /// The keys of one block of one head.

@@ -13,6 +13,7 @@ package final class KVPool {
   /// Blocks that nobody refers to.
   package var freeCount: Int { blockCount - usedCount }
   let store: BlockStore
+  private let memory: OwnedMemory
   /// Blocks that each sequence keeps room for, so that it does not allocate while it grows.
   let sequenceBlocks: Int
   /// Gives blocks back when none is free.
@@ -39,7 +40,9 @@ package final class KVPool {
     self.layout = layout
     // Block numbers are 32 bits wide in the kernels.
     let count = min(memoryBytes / layout.blockBytes, Int(Int32.max))
-    store = try BlockStore(layout: layout, blockCount: count)
+    var memory = OwnedMemory()
+    store = try BlockStore(layout: layout, blockCount: count, memory: &memory)
+    self.memory = memory
     self.sequenceBlocks = min(sequenceBlocks, count)
     // Address space, like the blocks; beyond that they grow by doubling.
     references.reserveCapacity(min(count, Self.reservedCount))

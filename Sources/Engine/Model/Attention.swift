@@ -4,22 +4,6 @@
 // 16 query heads or so: 2 * headLength * (bytes of an element) per position, against
 // 4 * headLength operations per position and query head.
 extension ForwardPass {
-  /// Writes the key and value of one node, of all heads, to the cache; rounded as it stores them.
-  func storeKeyValue(
-    layer: Int, node: Int, keys: MemoryView<Float>, values: MemoryView<Float>
-  ) {
-    let layout = store.layout
-    let place = plan.cached(node: node)
-    for head in 0..<layout.headCount {
-      kernels.storeKey(
-        keys.range(head * layout.headLength, layout.headLength), layout: layout,
-        to: store.key(layer: layer, head: head, block: place.block), lane: place.lane)
-      kernels.storeValue(
-        values.range(head * layout.headLength, layout.headLength), layout: layout,
-        to: store.value(layer: layer, head: head, block: place.block), lane: place.lane)
-    }
-  }
-
   /// Attention of every node, heads side by side; `stride` is the length of a row of queries, keys
   /// and values.
   ///
@@ -76,7 +60,9 @@ extension ForwardPass {
         outOffset: place.node * shape.queryLength + column,
         first: shape.firstVisible(from: end - 1, layer: part.layer), end: end)
     }
-    let segments = Segments(pass: self, part: part, scratch: scratch)
+    let segments = Segments(
+      plan: plan, store: store, branchIndices: attention.branchIndices, part: part,
+      scratch: scratch)
     segments.forEach(tile, .keys) { tile.score($0, over: $1) }
     tile.weigh()
     segments.forEach(tile, .values) { tile.addValues($0, of: $1) }
@@ -87,10 +73,11 @@ extension ForwardPass {
   /// The blocks that a tile attends to, sequence by sequence and in logical order, with the queries
   /// that attend to them.
   private struct Segments {
-    let pass: ForwardPass
+    let plan: AttentionPlan
+    let store: BlockStore
+    let branchIndices: MemoryView<UInt32>
     let part: HeadTile
     let scratch: AttentionScratch
-    private var plan: AttentionPlan { pass.plan }
 
     func forEach(
       _ tile: AttentionTile, _ cached: CachedPart, _ body: (Range<Int>, CacheBlocks) -> Void
@@ -143,7 +130,7 @@ extension ForwardPass {
           start..<next,
           CacheBlocks(
             keys: scratch.branch, values: scratch.branch,
-            indices: pass.attention.branchIndices.range(0, copied.count), first: copied.lowerBound))
+            indices: branchIndices.range(0, copied.count), first: copied.lowerBound))
       }
     }
 
@@ -153,8 +140,8 @@ extension ForwardPass {
 
     private func sequenceBlocks(_ range: Range<Int>, of sequence: Int) -> CacheBlocks {
       CacheBlocks(
-        keys: pass.store.keys(layer: part.layer, head: part.head),
-        values: pass.store.values(layer: part.layer, head: part.head),
+        keys: store.keys(layer: part.layer, head: part.head),
+        values: store.values(layer: part.layer, head: part.head),
         indices: plan.blocks(range, of: sequence), first: range.lowerBound)
     }
 
@@ -162,7 +149,6 @@ extension ForwardPass {
     private func gather(
       _ tail: Int, _ range: Range<Int>, of sequence: Int, _ cached: CachedPart
     ) {
-      let store = pass.store
       let layout = store.layout
       let size = cached == .keys ? layout.keyBytes : layout.valueBytes
       func block(_ number: Int) -> MemoryView<UInt8> {

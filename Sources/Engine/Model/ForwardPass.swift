@@ -66,15 +66,7 @@ struct ForwardPass: Sendable {
       layer.queryKeyValue, input: arena.normed, columnCount: count, out: arena.queryKeyValue,
       worker)
     worker.barrier()
-    for node in worker.share(of: count) {
-      let row = arena.queryKeyValue.range(node * stride, stride)
-      if let bias = layer.queryKeyValueBias { kernels.add(bias, to: row) }
-      normalizeHeads(layer, row: row)
-      rotateHeads(row.range(0, queryLength + keyValueLength), node: node, layer: index)
-      storeKeyValue(
-        layer: index, node: node, keys: row.range(queryLength, keyValueLength),
-        values: row.range(queryLength + keyValueLength, keyValueLength))
-    }
+    placeHeads(layer, index: index, stride: stride, worker)
     worker.barrier()
     attendHeads(
       layer: index, stride: stride,
@@ -82,27 +74,85 @@ struct ForwardPass: Sendable {
       worker)
     worker.barrier()
     fillTiles(
-      arena.attended, cols: queryLength, columnCount: count, for: [layer.attentionOutput], worker)
+      arena.attended, cols: queryLength, columnCount: count, for: layer.attentionOutput, worker)
     worker.barrier()
     multiply(
-      [layer.attentionOutput], input: arena.attended, columnCount: count, out: arena.update,
-      worker)
+      layer.attentionOutput, input: arena.attended, columnCount: count, out: arena.update, worker)
     worker.barrier()
   }
 
-  private func normalizeHeads(_ layer: LayerWeights, row: MemoryView<Float>) {
-    guard let queryNorm = layer.queryNorm, let keyNorm = layer.keyNorm else { return }
-    let length = shape.headLength
-    for head in 0..<shape.headCount + shape.keyValueHeadCount {
-      let values = row.range(head * length, length)
-      kernels.rmsNorm(
-        values, weight: head < shape.headCount ? queryNorm : keyNorm, epsilon: shape.normEpsilon,
-        out: values)
+  /// Readies queries, keys and values, rows of `stride`, and caches the latter two.
+  ///
+  /// Workers share heads rather than nodes: the keys of 16 nodes stand in the same cache lines, and
+  /// writing to these by turns took two threads longer than one. Attention is cut alike.
+  private func placeHeads(_ layer: LayerWeights, index: Int, stride: Int, _ worker: WorkerContext) {
+    let share = worker.share(of: 2 * store.layout.headCount * count)
+    guard !share.isEmpty else { return }
+    let parts = share.lowerBound / count...(share.upperBound - 1) / count
+    for node in 0..<count {
+      let row = arena.queryKeyValue.range(node * stride, stride)
+      for part in parts where share.contains(part * count + node) {
+        // Queries and values of a head take about as long as its keys.
+        if part.isMultiple(of: 2) {
+          placeKey(layer, index: index, row: row, node: node, head: part / 2)
+        } else {
+          placeValue(layer, index: index, row: row, node: node, head: part / 2)
+        }
+      }
     }
   }
 
-  /// Queries and keys stand side by side, heads of one length: rotated in one go.
-  private func rotateHeads(_ heads: MemoryView<Float>, node: Int, layer: Int) {
+  private func placeKey(
+    _ layer: LayerWeights, index: Int, row: MemoryView<Float>, node: Int, head: Int
+  ) {
+    let first = shape.headCount + head
+    let key = row.range(first * shape.headLength, shape.headLength)
+    ready(key, from: first, norm: layer.keyNorm, layer, index: index, node: node)
+    let place = plan.cached(node: node)
+    kernels.storeKey(
+      key, layout: store.layout, to: store.key(layer: index, head: head, block: place.block),
+      lane: place.lane)
+  }
+
+  /// Also readies the queries that see the head's values.
+  private func placeValue(
+    _ layer: LayerWeights, index: Int, row: MemoryView<Float>, node: Int, head: Int
+  ) {
+    let length = shape.headLength
+    let group = shape.headCount / store.layout.headCount
+    let queries = row.range(head * group * length, group * length)
+    ready(queries, from: head * group, norm: layer.queryNorm, layer, index: index, node: node)
+    let first = shape.headCount + store.layout.headCount + head
+    let value = row.range(first * length, length)
+    addBias(layer, to: value, from: first)
+    let place = plan.cached(node: node)
+    kernels.storeValue(
+      value, layout: store.layout, to: store.value(layer: index, head: head, block: place.block),
+      lane: place.lane)
+  }
+
+  /// Biases, normalises and rotates heads that stand side by side, the first of which is head
+  /// `first` of the row.
+  private func ready(
+    _ heads: MemoryView<Float>, from first: Int, norm: MemoryView<Float>?, _ layer: LayerWeights,
+    index: Int, node: Int
+  ) {
+    addBias(layer, to: heads, from: first)
+    if let norm {
+      for start in stride(from: 0, to: heads.count, by: shape.headLength) {
+        let values = heads.range(start, shape.headLength)
+        kernels.rmsNorm(values, weight: norm, epsilon: shape.normEpsilon, out: values)
+      }
+    }
+    rotate(heads, node: node, layer: index)
+  }
+
+  private func addBias(_ layer: LayerWeights, to heads: MemoryView<Float>, from first: Int) {
+    guard let bias = layer.queryKeyValueBias else { return }
+    kernels.add(bias.range(first * shape.headLength, heads.count), to: heads)
+  }
+
+  private func rotate(_ heads: MemoryView<Float>, node: Int, layer: Int) {
     let table = rotary.table(hasWindow: shape.hasWindow(layer: layer))
     let cosines = table.cosines(positions[node])
     let sines = table.sines(positions[node])
@@ -157,10 +207,9 @@ struct ForwardPass: Sendable {
       }
     }
     worker.barrier()
-    fillTiles(arena.activated, cols: inner, columnCount: count, for: [layer.down], worker)
+    fillTiles(arena.activated, cols: inner, columnCount: count, for: layer.down, worker)
     worker.barrier()
-    multiply(
-      [layer.down], input: arena.activated, columnCount: count, out: arena.update, worker)
+    multiply(layer.down, input: arena.activated, columnCount: count, out: arena.update, worker)
     worker.barrier()
     for node in worker.share(of: count) {
       addUpdate(node: node, bias: layer.downBias, norm: layer.postFeedForwardNorm)
@@ -170,7 +219,7 @@ struct ForwardPass: Sendable {
   private func computeLogits(_ worker: WorkerContext) {
     guard !logitNodes.isEmpty else { return }
     let width = shape.embeddingLength
-    let output = [model.weights.output]
+    let output = model.weights.output
     // Rows move to the front, so the residual stream must be complete.
     worker.barrier()
     for row in worker.share(of: logitNodes.count) {
@@ -207,12 +256,13 @@ struct ForwardPass: Sendable {
   /// Columns are interleaved there, so the workers share the blocks, not the columns: writing to
   /// the same cache lines by turns cost two threads more than the second one gained.
   private func fillTiles(
-    _ inputs: MemoryView<Float>, cols: Int, columnCount: Int, for layers: [LinearLayer],
+    _ inputs: MemoryView<Float>, cols: Int, columnCount: Int, for layers: LinearStack,
     _ worker: WorkerContext
   ) {
     var wantsQuantized = false
     var wantsFloats = false
-    for case .packed(let matrix) in layers {
+    for index in 0..<layers.count {
+      guard case .packed(let matrix) = layers[index] else { continue }
       if matrix.takesQuantizedActivations { wantsQuantized = true } else { wantsFloats = true }
     }
     let blocks = worker.share(of: (cols + 31) / 32)
@@ -232,19 +282,19 @@ struct ForwardPass: Sendable {
 
   /// Multiplies the filled columns with each layer; outputs stand side by side in rows of `out`.
   private func multiply(
-    _ layers: [LinearLayer], input: MemoryView<Float>, columnCount: Int, out: MemoryView<Float>,
+    _ layers: LinearStack, input: MemoryView<Float>, columnCount: Int, out: MemoryView<Float>,
     _ worker: WorkerContext
   ) {
-    let stride = layers.reduce(0) { $0 + $1.rows }
     var offset = 0
-    for layer in layers {
+    for index in 0..<layers.count {
+      let layer = layers[index]
       let target = out.range(offset, out.count - offset)
       switch layer {
       case .packed(let matrix):
-        multiply(matrix, columnCount: columnCount, out: target, outStride: stride, worker)
+        multiply(matrix, columnCount: columnCount, out: target, outStride: layers.rows, worker)
       case .dense(let matrix):
         if worker.index == 0 {
-          matrix.multiply(input, columnCount: columnCount, out: target, outStride: stride)
+          matrix.multiply(input, columnCount: columnCount, out: target, outStride: layers.rows)
         }
       }
       offset += layer.rows

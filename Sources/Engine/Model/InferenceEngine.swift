@@ -22,6 +22,8 @@ package final class InferenceEngine {
   private let attention: AttentionArena
   private let inputs: BatchInputs
   private let rotary: RotaryTables
+  /// What these are views of.
+  private let memory: OwnedMemory
   private let job = PassJob()
   /// The pass that is prepared, or the latest.
   private var plan: AttentionPlan
@@ -53,10 +55,11 @@ package final class InferenceEngine {
       layerCount: shape.layerCount, headCount: shape.keyValueHeadCount,
       headLength: shape.headLength, types: cacheTypes ?? model.backend.defaultCacheTypes)
     threads = try WorkerThreads(count: threadCount)
-    arena = try ActivationArena(shape: shape, batchLimit: Self.batchLimit)
+    var memory = OwnedMemory()
+    arena = try ActivationArena(shape: shape, batchLimit: Self.batchLimit, memory: &memory)
     attention = try AttentionArena(
       layout: layout, batchLimit: Self.batchLimit, contextLength: context,
-      workerCount: threadCount)
+      workerCount: threadCount, memory: &memory)
     plan = AttentionPlan(arena: attention)
     inputs = try BatchInputs(batchLimit: Self.batchLimit)
     pool = try KVPool(
@@ -65,7 +68,8 @@ package final class InferenceEngine {
         ?? Self.defaultKeyValueMemory(layout: layout, contextLength: context),
       sequenceBlocks: BlockLayout.blocks(for: context + Self.batchLimit))
     prefixes = PrefixCache(pool: pool)
-    rotary = try RotaryTables(model: model, positionCount: context)
+    rotary = try RotaryTables(model: model, positionCount: context, memory: &memory)
+    self.memory = memory
   }
 
   /// Bytes for eight full contexts, but no more than a quarter of the machine's memory, and never

@@ -18,19 +18,19 @@ enum RotaryDivisors: Sendable {
 }
 
 /// The rotary tables of all layers.
-final class RotaryTables: Sendable {
+struct RotaryTables: Sendable {
   private let common: RotaryTable
   /// Of the layers with a window, where they have settings of their own.
   private let windowed: RotaryTable?
 
-  init(model: Model, positionCount: Int) throws(EngineError) {
+  init(model: Model, positionCount: Int, memory: inout OwnedMemory) throws(EngineError) {
     let shape = model.shape
     let length = shape.rotaryLength
     let divisors = model.weights.rotaryDivisors.list(contextLength: positionCount)
     common = try RotaryTable(
       positionCount: positionCount,
       frequencies: shape.rotary.frequencies(dimensionCount: length, divisors: divisors),
-      magnitude: shape.rotary.magnitude)
+      magnitude: shape.rotary.magnitude, memory: &memory)
     guard let settings = shape.windowRotary else {
       windowed = nil
       return
@@ -38,7 +38,7 @@ final class RotaryTables: Sendable {
     windowed = try RotaryTable(
       positionCount: positionCount,
       frequencies: settings.frequencies(dimensionCount: length, divisors: []),
-      magnitude: settings.magnitude)
+      magnitude: settings.magnitude, memory: &memory)
   }
 
   func table(hasWindow: Bool) -> RotaryTable { hasWindow ? windowed ?? common : common }

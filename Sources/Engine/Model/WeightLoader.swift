@@ -8,7 +8,13 @@ struct WeightLoader {
   private let threads: WorkerThreads
   private let panels: PanelSource
   private var unused: Set<String>
-  private(set) var vectors: [AlignedBuffer] = []
+  /// What is loaded lies here, but for matrices of ``panelFile``.
+  private(set) var memory = OwnedMemory()
+
+  /// The mapped file that matrices are taken from.
+  var panelFile: PackedFile? {
+    if case .mapped(let reader) = panels { reader.file } else { nil }
+  }
 
   init(
     file: GGUFFile, shape: ModelShape, backend: Backend, threads: WorkerThreads,
@@ -21,6 +27,9 @@ struct WeightLoader {
     self.backend = backend
     unused = Set(file.tensors.map(\.name))
   }
+
+  /// Gives back the memory of what was loaded so far, which nobody may use any more.
+  mutating func forget() { memory = OwnedMemory() }
 
   mutating func layer(_ index: Int) throws(EngineError) -> LayerWeights {
     let block = "blk.\(index)."
@@ -95,10 +104,7 @@ struct WeightLoader {
   }
 
   private mutating func room(_ count: Int) throws(EngineError) -> MemoryView<Float> {
-    let buffer = try AlignedBuffer(
-      sizeBytes: count * MemoryLayout<Float>.stride, for: "weights")
-    vectors.append(buffer)
-    return buffer.view(as: Float.self).range(0, count)
+    try memory.room(Float.self, count, for: "weights")
   }
 
   private mutating func read(_ name: String, into view: MemoryView<Float>) throws(EngineError) {
@@ -159,36 +165,36 @@ struct WeightLoader {
   }
 
   /// The matrix that makes logits; the embedding where the file has no other.
-  mutating func output() throws(EngineError) -> LinearLayer {
+  mutating func output() throws(EngineError) -> LinearStack {
     let isTied = file.tensor(named: "output.weight") == nil
     return try linear(
       isTied ? "token_embd.weight" : "output.weight", rows: shape.vocabularyCount,
       cols: shape.embeddingLength)
   }
 
-  mutating func linear(_ name: String, rows: Int, cols: Int) throws(EngineError) -> LinearLayer {
+  mutating func linear(_ name: String, rows: Int, cols: Int) throws(EngineError) -> LinearStack {
     let (tensor, format) = try tensor(name, rows: rows, cols: cols)
-    return try linear([tensor], format: format, cols: cols)
+    return LinearStack([try linear([tensor], format: format, cols: cols)])
   }
 
   /// Matrices that share an input: one product where their formats agree.
   private mutating func stacked(_ parts: [Part], cols: Int)
-    throws(EngineError) -> [LinearLayer]
+    throws(EngineError) -> LinearStack
   {
     var tensors: [(GGUFTensor, WeightFormat)] = []
     for part in parts { tensors.append(try tensor(part.weight, rows: part.rows, cols: cols)) }
     let format = tensors[0].1
     if tensors.allSatisfy({ $0.1 == format }) {
-      return [try linear(tensors.map(\.0), format: format, cols: cols)]
+      return LinearStack([try linear(tensors.map(\.0), format: format, cols: cols)])
     }
     var layers: [LinearLayer] = []
     for (tensor, format) in tensors {
       layers.append(try linear([tensor], format: format, cols: cols))
     }
-    return layers
+    return LinearStack(layers)
   }
 
-  private func linear(_ tensors: [GGUFTensor], format: WeightFormat, cols: Int)
+  private mutating func linear(_ tensors: [GGUFTensor], format: WeightFormat, cols: Int)
     throws(EngineError) -> LinearLayer
   {
     if case .mapped(let reader) = panels {
@@ -205,11 +211,12 @@ struct WeightLoader {
     switch backend {
     case .native:
       let matrix = try unsafe PackedMatrix(
-        parts: buffers, format: format, cols: cols, threads: threads)
+        parts: buffers, format: format, cols: cols, threads: threads, memory: &memory)
       if case .written(let writer) = panels { try writer.append(matrix) }
       return .packed(matrix)
     case .openBLAS:
-      return .dense(try unsafe DenseMatrix(parts: buffers, format: format, cols: cols))
+      return .dense(
+        try unsafe DenseMatrix(parts: buffers, format: format, cols: cols, memory: &memory))
     }
   }
 

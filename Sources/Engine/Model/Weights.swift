@@ -22,24 +22,50 @@ enum LinearLayer: Sendable {
   }
 }
 
+/// One to three matrices that share an input; their outputs stand side by side.
+struct LinearStack: Sendable {
+  static let countMax = 3
+  // An array would be counted by every worker that looks at it.
+  private var layers: InlineArray<3, LinearLayer?> = .init(repeating: nil)
+  private(set) var count = 0
+  /// Rows of all.
+  private(set) var rows = 0
+
+  init(_ layers: [LinearLayer]) {
+    precondition((1...Self.countMax).contains(layers.count), "\(layers.count) matrices")
+    for layer in layers {
+      self.layers[count] = layer
+      count += 1
+      rows += layer.rows
+    }
+  }
+
+  subscript(index: Int) -> LinearLayer {
+    guard index < count, let layer = layers[index] else {
+      preconditionFailure("matrix \(index) of \(count)")
+    }
+    return layer
+  }
+}
+
 /// The weights of one transformer block. What an architecture does not have is nil.
 struct LayerWeights: Sendable {
   let attentionNorm: MemoryView<Float>
   /// Query, key and value: share their input, outputs side by side.
-  let queryKeyValue: [LinearLayer]
+  let queryKeyValue: LinearStack
   let queryKeyValueBias: MemoryView<Float>?
   /// Of each head, `[headLength]`.
   let queryNorm: MemoryView<Float>?
   let keyNorm: MemoryView<Float>?
-  let attentionOutput: LinearLayer
+  let attentionOutput: LinearStack
   let attentionOutputBias: MemoryView<Float>?
   /// Of what attention adds to the residual stream.
   let postAttentionNorm: MemoryView<Float>?
   let feedForwardNorm: MemoryView<Float>
   /// Gate and up: share their input, outputs side by side.
-  let gateUp: [LinearLayer]
+  let gateUp: LinearStack
   let gateUpBias: MemoryView<Float>?
-  let down: LinearLayer
+  let down: LinearStack
   let downBias: MemoryView<Float>?
   /// Of what the feed-forward block adds to the residual stream.
   let postFeedForwardNorm: MemoryView<Float>?
@@ -49,10 +75,11 @@ struct LayerWeights: Sendable {
 final class Weights: Sendable {
   let layers: [LayerWeights]
   let outputNorm: MemoryView<Float>
-  let output: LinearLayer
+  let output: LinearStack
   let rotaryDivisors: RotaryDivisors
-  /// What the views of norms and biases point into.
-  private let vectors: [AlignedBuffer]
+  /// What the matrices, norms and biases are views of, and the mapped file of matrices.
+  private let memory: OwnedMemory
+  private let panelFile: PackedFile?
   private let file: GGUFFile
   private let embedding: GGUFTensor
   private let embeddingFormat: WeightFormat
@@ -77,7 +104,8 @@ final class Weights: Sendable {
       "token_embd.weight", rows: shape.vocabularyCount, cols: width)
     rotaryDivisors = try loader.rotaryDivisors()
     try loader.refuseUnused()
-    vectors = loader.vectors
+    memory = loader.memory
+    panelFile = loader.panelFile
     self.file = file
     progress(1)
   }
@@ -92,6 +120,7 @@ final class Weights: Sendable {
       file: file, shape: shape, backend: .native, threads: threads, panels: .written(writer))
     for index in 0..<shape.layerCount {
       _ = try loader.layer(index)
+      loader.forget()
       progress(Double(index + 1) / Double(shape.layerCount + 1))
     }
     _ = try loader.output()
@@ -112,17 +141,18 @@ final class Weights: Sendable {
   var sizeBytes: Int {
     var total = size(output)
     for layer in layers {
-      let matrices =
-        layer.queryKeyValue + layer.gateUp + [layer.attentionOutput, layer.down]
-      total += matrices.reduce(0) { $0 + size($1) }
+      total += size(layer.queryKeyValue) + size(layer.attentionOutput)
+      total += size(layer.gateUp) + size(layer.down)
     }
     return total
   }
 
-  private func size(_ layer: LinearLayer) -> Int {
-    switch layer {
-    case .packed(let matrix): matrix.sizeBytes
-    case .dense(let matrix): matrix.rows * matrix.cols * MemoryLayout<Float>.stride
+  private func size(_ stack: LinearStack) -> Int {
+    (0..<stack.count).reduce(0) { total, index in
+      switch stack[index] {
+      case .packed(let matrix): total + matrix.sizeBytes
+      case .dense: total + stack[index].rows * stack[index].cols * MemoryLayout<Float>.stride
+      }
     }
   }
 }

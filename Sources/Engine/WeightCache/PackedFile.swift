@@ -44,9 +44,9 @@ final class PackedFile: Sendable {
   }
 }
 
-/// Hands out the matrices of a file in order. Belongs to the thread that loads.
+/// Hands out the matrices of a file in order, views of the file. Belongs to the thread that loads.
 final class PackedFileReader {
-  private let file: PackedFile
+  let file: PackedFile
   private var next = 0
   /// Why the file is not that of the model.
   private(set) var mismatch: WeightCacheError?
@@ -63,8 +63,7 @@ final class PackedFileReader {
         found: found?.words ?? "missing", expected: "\(rows) x \(cols) in \(format.rawValue)")
     }
     next += 1
-    return PackedMatrix(
-      panels: file.panels(found), format: format, rows: rows, cols: cols, owner: file)
+    return PackedMatrix(panels: file.panels(found), format: format, rows: rows, cols: cols)
   }
 
   /// Refuses a file with matrices that nobody asked for.
