@@ -9,6 +9,8 @@ package struct KernelBenchmark {
     package let readBandwidth: Double
     /// Products of int8 that are added up, per second.
     package let integerProducts: Double
+    /// The same in tile registers, which products of Q8_0 use; 0 where there are none.
+    package let tileProducts: Double
     /// Products of floats that are added up, per second.
     package let floatProducts: Double
   }
@@ -37,9 +39,11 @@ package struct KernelBenchmark {
   package init(kernels: Kernels, roundCount: Int) throws {
     self.kernels = kernels
     self.roundCount = roundCount
+    let hasTiles = kernels.name == "amx"
     limits = Limits(
       readBandwidth: try ReadBandwidth.measure(threads: try WorkerThreads(count: 1)),
-      integerProducts: Self.products(kernels.name, floats: false),
+      integerProducts: Self.products(hasTiles ? "avx512" : kernels.name, floats: false),
+      tileProducts: hasTiles ? Self.products(kernels.name, floats: false) : 0,
       floatProducts: Self.products(kernels.name, floats: true))
   }
 
@@ -54,7 +58,11 @@ package struct KernelBenchmark {
     let isFloat = [.f32, .f16, .bf16].contains(format)
     return columns.filter { $0 <= large.columnLimit }.map { count in
       let bytesPerWeight = Double(large.sizeBytes) / Double(large.weightCount)
-      let products = isFloat ? limits.floatProducts : limits.integerProducts
+      let products =
+        isFloat
+        ? limits.floatProducts
+        : format == .q8_0 && limits.tileProducts > 0
+          ? limits.tileProducts : limits.integerProducts
       return Figure(
         format: format.rawValue, columns: count, bytesPerWeight: bytesPerWeight,
         time: time(large, columns: count, repeats: 1),

@@ -242,6 +242,6 @@ OP void quantize_block(int8_t *q, lanes low, lanes high, int32_t sums[2]) {
 
 #include "simd_kernels.h"
 
-CK_TABLE(ck_avx2, "avx2");
+CK_TABLE(ck_avx2, "avx2", CK_MATMULS(matmul_q8_0));
 #pragma clang attribute pop
 #endif

@@ -1,4 +1,4 @@
-// AVX-512 with VNNI: one register holds all sixteen lanes.
+// AVX-512 with VNNI: one register holds all sixteen lanes. Two tables: without and with AMX.
 #if defined(__x86_64__)
 #pragma STDC FP_CONTRACT OFF
 #include <immintrin.h>
@@ -302,6 +302,13 @@ static void interleave(const float *x, size_t stride, size_t begin, size_t end,
 
 #include "simd_kernels.h"
 
-CK_TABLE(ck_avx512, "avx512");
+CK_TABLE(ck_avx512, "avx512", CK_MATMULS(matmul_q8_0));
+#pragma clang attribute pop
+
+#define AMX_TARGET "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c,fma,amx-tile,amx-int8"
+#pragma clang attribute push(__attribute__((target(AMX_TARGET))), apply_to = function)
+#include "amx_matmul.h"
+
+CK_TABLE(ck_amx, "amx", CK_MATMULS(matmul_tiles));
 #pragma clang attribute pop
 #endif

@@ -11,6 +11,7 @@ extern const ck_kernels ck_scalar;
 #if defined(__x86_64__)
 extern const ck_kernels ck_avx2;
 extern const ck_kernels ck_avx512;
+extern const ck_kernels ck_amx;
 #elif defined(__aarch64__)
 extern const ck_kernels ck_neon;
 #endif
@@ -169,9 +170,9 @@ static inline float ck_bfloat_to_float(uint16_t value) {
   return ck_bits_float((uint32_t)value << 16);
 }
 
-/// The products of a table, in the order of ck_format.
-#define CK_MATMULS                                                                             \
-  {matmul_f32,  matmul_f16,  matmul_bf16, matmul_q8_0, matmul_q4_0, matmul_q4_1, matmul_q5_0,  \
+/// The products of a table, in the order of ck_format, with this one for Q8_0.
+#define CK_MATMULS(product_q8_0)                                                               \
+  {matmul_f32,  matmul_f16,  matmul_bf16, product_q8_0, matmul_q4_0, matmul_q4_1, matmul_q5_0, \
    matmul_q5_1, matmul_q2_k, matmul_q3_k, matmul_q4_k, matmul_q5_k, matmul_q6_k, matmul_iq4_nl}
 
 // exp(x) = 2^n * exp(r), n = round(x / ln 2), |r| <= 0.347. The remainder uses ln 2 in two parts;

@@ -262,6 +262,6 @@ OP void quantize_block(int8_t *q, lanes low, lanes high, int32_t sums[2]) {
 
 #include "simd_kernels.h"
 
-CK_TABLE(ck_neon, "neon");
+CK_TABLE(ck_neon, "neon", CK_MATMULS(matmul_q8_0));
 #pragma clang attribute pop
 #endif

@@ -93,13 +93,13 @@ INLINE size_t group_end(size_t g, size_t groups, size_t count) { return (g + 1) 
 #include "simd_integers.h"
 #include "simd_attention.h"
 
-#define CK_TABLE(symbol, label)                                                                \
+#define CK_TABLE(symbol, label, products)                                                      \
   const ck_kernels symbol = {                                                                  \
       .name = label,                                                                           \
       .tile_columns_max = TILE_MAX,                                                            \
       .quantize = quantize,                                                                    \
       .interleave = interleave,                                                                \
-      .matmul = CK_MATMULS,                                                                    \
+      .matmul = products,                                                                      \
       .rms_norm = rms_norm,                                                                    \
       .rope_adjacent = rope_adjacent,                                                          \
       .rope_halves = rope_halves,                                                              \

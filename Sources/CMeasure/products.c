@@ -32,6 +32,31 @@ LOOP(dot_avx512, "avx512f,avx512vnni", __m512i, _mm512_setzero_si512(), _mm512_s
 LOOP(fma_avx512, "avx512f", __m512, _mm512_setzero_ps(), _mm512_set1_ps(1), FMA)
 LOOP(dot_avx2, "avx2", __m256i, _mm256_setzero_si256(), _mm256_set1_epi8(1), DOT_AVX2)
 LOOP(fma_avx2, "avx2,fma", __m256, _mm256_setzero_ps(), _mm256_set1_ps(1), FMA)
+
+// Six chains of whole tiles, 16 x 16 sums of 64 products each.
+__attribute__((target("amx-tile,amx-int8"))) static void dot_amx(uint64_t rounds) {
+  struct {
+    uint8_t palette, start_row, reserved[14];
+    uint16_t row_bytes[16];
+    uint8_t rows[16];
+  } shapes = {.palette = 1};
+  for (int i = 0; i < 8; i++) {
+    shapes.row_bytes[i] = 64;
+    shapes.rows[i] = 16;
+  }
+  _tile_loadconfig(&shapes);
+  _tile_zero(6);
+  _tile_zero(7);
+  for (uint64_t round = 0; round < rounds; round++) {
+    _tile_dpbssd(0, 6, 7);
+    _tile_dpbssd(1, 6, 7);
+    _tile_dpbssd(2, 6, 7);
+    _tile_dpbssd(3, 6, 7);
+    _tile_dpbssd(4, 6, 7);
+    _tile_dpbssd(5, 6, 7);
+  }
+  _tile_release();
+}
 #elif defined(__aarch64__)
 #define LOOP(name, isa, type, zero, factor, instruction)                                       \
   __attribute__((target(isa))) static void name(uint64_t rounds) {                             \
@@ -47,6 +72,11 @@ LOOP(fma_neon, "neon", float32x4_t, vdupq_n_f32(0), vdupq_n_f32(1), FMA)
 
 uint64_t cmeasure_products(const char *isa, int floats, uint64_t rounds) {
 #if defined(__x86_64__)
+  if (isa[0] == 'a' && isa[1] == 'm') {
+    if (floats) return cmeasure_products("avx512", floats, rounds);
+    dot_amx(rounds / 32);
+    return rounds / 32 * 6 * 16 * 16 * 64;
+  }
   if (isa[0] == 'a' && isa[3] == '5') {
     (floats ? fma_avx512 : dot_avx512)(rounds);
     return rounds * chain_count * (floats ? 16 : 64);

@@ -75,6 +75,22 @@ package struct WorkerContext: Sendable {
   package func share(of total: Int) -> Range<Int> {
     total * index / count..<total * (index + 1) / count
   }
+
+  /// Offers this worker's part of `0 ..< total` to all. What was offered before has been taken, and
+  /// a barrier stands between that and this, and between this and ``take(grain:)``.
+  package func offer(_ total: Int) { team.shares.offer(share(of: total), index) }
+
+  /// The next part of what was offered, or nil where nothing is left: half of what this worker has,
+  /// then half of what another one has, as a multiple of `grain` if there is so much. So workers are
+  /// done at about the same time, though some are slower.
+  package func take(grain: Int) -> Range<Int>? {
+    guard count > 1 else { return team.shares.takeAll(of: index) }
+    if let part = team.shares.take(grain, .front, of: index) { return part }
+    for other in 1..<count {
+      if let part = team.shares.take(grain, .back, of: (index + other) % count) { return part }
+    }
+    return nil
+  }
 }
 
 /// State that outlives the pool while its threads wind down.
@@ -86,6 +102,7 @@ private final class Team: Sendable {
   private let phase = Atomic<UInt32>(0)
   private let stopping = Atomic<Bool>(false)
   private let job = Mutex<(any WorkerJob)?>(nil)
+  fileprivate let shares: WorkShares
   private let sleepers: [Sleeper]
   private let processors: [Int]
   /// Turns of a waiting loop before a thread sleeps: about 70 microseconds where the CPU is ours.
@@ -93,6 +110,7 @@ private final class Team: Sendable {
 
   init(workerCount: Int, grant: ProcessorClaims.Grant) {
     self.workerCount = workerCount
+    shares = WorkShares(workerCount: workerCount)
     processors = grant.pinned
     // Sleeping at once would more than double the time of a token where the others are idle.
     spinCount = grant.isShared ? 300 : 1500
@@ -147,6 +165,58 @@ private final class Team: Sendable {
       for other in 0..<workerCount where other != index { sleepers[other].wake() }
     } else {
       sleepers[index].wait(spinCount) { phase.load(ordering: .sequentiallyConsistent) != current }
+    }
+  }
+}
+
+/// A range of numbers for each worker, from whose ends parts are taken.
+// unchecked: atomics, made for use from several threads; their address never changes.
+@safe private final class WorkShares: @unchecked Sendable {
+  enum End { case front, back }
+
+  /// First and end of a range, in 32 bits each. Only every `spacing`-th is used, so that workers do
+  /// not write to neighbouring cache lines.
+  private let ranges: UnsafeMutablePointer<Atomic<UInt64>>
+  private let workerCount: Int
+  private static let spacing = 16
+
+  init(workerCount: Int) {
+    self.workerCount = workerCount
+    unsafe ranges = .allocate(capacity: workerCount * Self.spacing)
+    for index in 0..<workerCount * Self.spacing {
+      unsafe (ranges + index).initialize(to: Atomic(0))
+    }
+  }
+
+  deinit {
+    unsafe ranges.deinitialize(count: workerCount * Self.spacing)
+    unsafe ranges.deallocate()
+  }
+
+  func offer(_ range: Range<Int>, _ index: Int) {
+    let word = UInt64(UInt32(range.lowerBound)) << 32 | UInt64(UInt32(range.upperBound))
+    unsafe ranges[index * Self.spacing].store(word, ordering: .releasing)
+  }
+
+  /// What is left of a worker's range, which no other takes from.
+  func takeAll(of index: Int) -> Range<Int>? { take(1 << 32, .front, of: index) }
+
+  /// Half of what is left of a worker's range, rounded up to a multiple of `grain`.
+  func take(_ grain: Int, _ end: End, of index: Int) -> Range<Int>? {
+    precondition(index < workerCount)
+    var word = unsafe ranges[index * Self.spacing].load(ordering: .acquiring)
+    while true {
+      let lower = Int(word >> 32)
+      let upper = Int(UInt32(truncatingIfNeeded: word))
+      guard lower < upper else { return nil }
+      let half = (upper - lower + 1) / 2
+      let size = min(upper - lower, (half + grain - 1) / grain * grain)
+      let rest = end == .front ? lower + size..<upper : lower..<upper - size
+      let (isTaken, seen) = unsafe ranges[index * Self.spacing].compareExchange(
+        expected: word, desired: UInt64(rest.lowerBound) << 32 | UInt64(rest.upperBound),
+        ordering: .acquiringAndReleasing)
+      if isTaken { return end == .front ? lower..<lower + size : upper - size..<upper }
+      word = seen
     }
   }
 }

@@ -228,7 +228,7 @@ static inline ck_matmul_function ck_matmul(const ck_kernels *kernels, ck_format 
 /// The fastest table that this processor runs.
 const ck_kernels *ck_kernels_best(void);
 
-/// The table of that name ("scalar", "avx2", "avx512", "neon"), or NULL where this processor or
+/// The table of that name ("scalar", "avx2", "avx512", "amx", "neon"), or NULL where this processor or
 /// this build lacks it.
 const ck_kernels *_Nullable ck_kernels_named(const char *name);
 

@@ -36,8 +36,9 @@ void cmeasure_unmap(void *bytes, size_t size);
 uint64_t cmeasure_read(const void *bytes, size_t count);
 
 // Computes products of int8 (of floats where `floats` is not 0) and adds them up, in registers only,
-// with the instructions that the kernels of that set use ("avx512", "avx2", "neon"), which the
-// processor must have. Returns how many products; 0 for other sets.
+// with the instructions that the kernels of that set use ("amx", "avx512", "avx2", "neon"), which the
+// processor must have, and for "amx" the process must have asked for. Returns how many products; 0
+// for other sets.
 uint64_t cmeasure_products(const char *isa, int floats, uint64_t rounds);
 
 // Bytes of the largest cache of this processor; 0 where the system does not say.

@@ -7,7 +7,7 @@ internal import CKernels
 @safe package struct Kernels: @unchecked Sendable {
   let table: UnsafePointer<ck_kernels>
 
-  /// The instruction set of the table: "scalar", "avx2", "avx512" or "neon".
+  /// The instruction set of the table: "scalar", "avx2", "avx512", "amx" or "neon".
   package var name: String { unsafe String(cString: table.pointee.name) }
   /// Most columns one tile may hold.
   let tileColumnsMax: Int
@@ -192,6 +192,11 @@ struct PackedMatrix: Sendable {
   private var panelBytes: Int { ck_panel_bytes(format, cols) }
   /// Bytes of consecutive panels that stay in the second-level cache while tiles go by.
   var panelsPerChunk: Int { max(1, (192 << 10) / max(panelBytes, 1)) }
+  /// Number of panels that one worker takes at least: 16 KiB, and as many as the products of floats
+  /// take together.
+  var panelGrain: Int {
+    takesQuantizedActivations ? max(1, (16 << 10) / max(panelBytes, 1)) : 4
+  }
   /// Whether the kernels want the activations as int8 blocks.
   var takesQuantizedActivations: Bool { format.rawValue >= ck_format_q8_0.rawValue }
 

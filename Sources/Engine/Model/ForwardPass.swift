@@ -251,7 +251,8 @@ struct ForwardPass: Sendable {
     (columnCount + kernels.tileColumnsMax - 1) / kernels.tileColumnsMax
   }
 
-  /// Puts activation vectors, rows of `inputs`, where the products of `layers` will read them.
+  /// Puts activation vectors, rows of `inputs`, where the products of `layers` will read them, and
+  /// offers these products.
   ///
   /// Columns are interleaved there, so the workers share the blocks, not the columns: writing to
   /// the same cache lines by turns cost two threads more than the second one gained.
@@ -265,6 +266,7 @@ struct ForwardPass: Sendable {
       guard case .packed(let matrix) = layers[index] else { continue }
       if matrix.takesQuantizedActivations { wantsQuantized = true } else { wantsFloats = true }
     }
+    worker.offer(layers.panelCount)
     let blocks = worker.share(of: (cols + 31) / 32)
     guard !blocks.isEmpty else { return }
     let tiles = tileCount(for: columnCount)
@@ -285,27 +287,47 @@ struct ForwardPass: Sendable {
     _ layers: LinearStack, input: MemoryView<Float>, columnCount: Int, out: MemoryView<Float>,
     _ worker: WorkerContext
   ) {
-    var offset = 0
-    for index in 0..<layers.count {
-      let layer = layers[index]
-      let target = out.range(offset, out.count - offset)
-      switch layer {
-      case .packed(let matrix):
-        multiply(matrix, columnCount: columnCount, out: target, outStride: layers.rows, worker)
-      case .dense(let matrix):
-        if worker.index == 0 {
-          matrix.multiply(input, columnCount: columnCount, out: target, outStride: layers.rows)
+    if worker.index == 0 {
+      var offset = 0
+      for index in 0..<layers.count {
+        if case .dense(let matrix) = layers[index] {
+          matrix.multiply(
+            input, columnCount: columnCount, out: out.range(offset, out.count - offset),
+            outStride: layers.rows)
         }
+        offset += layers[index].rows
       }
-      offset += layer.rows
+    }
+    while let panels = worker.take(grain: layers.panelGrain) {
+      multiply(layers, panels: panels, columnCount: columnCount, out: out)
+    }
+  }
+
+  /// The products of some panels, counted over all matrices of `layers`.
+  private func multiply(
+    _ layers: LinearStack, panels: Range<Int>, columnCount: Int, out: MemoryView<Float>
+  ) {
+    var offset = 0
+    var start = 0
+    for index in 0..<layers.count {
+      if case .packed(let matrix) = layers[index] {
+        let some = panels.clamped(to: start..<start + matrix.panelCount)
+        if !some.isEmpty {
+          multiply(
+            matrix, panels: some.lowerBound - start..<some.upperBound - start,
+            columnCount: columnCount, out: out.range(offset, out.count - offset),
+            outStride: layers.rows)
+        }
+        start += matrix.panelCount
+      }
+      offset += layers[index].rows
     }
   }
 
   private func multiply(
-    _ matrix: PackedMatrix, columnCount: Int, out: MemoryView<Float>, outStride: Int,
-    _ worker: WorkerContext
+    _ matrix: PackedMatrix, panels: Range<Int>, columnCount: Int, out: MemoryView<Float>,
+    outStride: Int
   ) {
-    let panels = worker.share(of: matrix.panelCount)
     let tiles = tileCount(for: columnCount)
     var first = panels.lowerBound
     while first < panels.upperBound {

@@ -30,6 +30,10 @@ struct LinearStack: Sendable {
   private(set) var count = 0
   /// Rows of all.
   private(set) var rows = 0
+  /// Panels of those that have any.
+  private(set) var panelCount = 0
+  /// See ``PackedMatrix/panelGrain``.
+  private(set) var panelGrain = 1
 
   init(_ layers: [LinearLayer]) {
     precondition((1...Self.countMax).contains(layers.count), "\(layers.count) matrices")
@@ -37,6 +41,9 @@ struct LinearStack: Sendable {
       self.layers[count] = layer
       count += 1
       rows += layer.rows
+      guard case .packed(let matrix) = layer else { continue }
+      panelCount += matrix.panelCount
+      panelGrain = max(panelGrain, matrix.panelGrain)
     }
   }
 
