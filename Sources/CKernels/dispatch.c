@@ -19,8 +19,7 @@ static bool runs_avx512(void) {
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/// Linux gives a process the tile registers when it asks; threads that are started after have them
-/// as well.
+/// Linux lends the tile registers to a process, for all its threads, when it asks.
 static bool runs_amx(void) {
   enum { request_permission = 0x1023, tile_data = 18, amx_tile = 1 << 24, amx_int8 = 1 << 25 };
   unsigned a, b, c, d;
