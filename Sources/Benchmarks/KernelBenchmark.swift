@@ -13,6 +13,8 @@ package struct KernelBenchmark {
     package let tileProducts: Double
     /// Products of floats that are added up, per second.
     package let floatProducts: Double
+    /// Products of BF16 in pairs; 0 where there is no instruction for them.
+    package let pairProducts: Double
   }
 
   /// One product of a large matrix, and of a small one that stays in the cache.
@@ -42,9 +44,10 @@ package struct KernelBenchmark {
     let hasTiles = kernels.name == "amx"
     limits = Limits(
       readBandwidth: try ReadBandwidth.measure(threads: try WorkerThreads(count: 1)),
-      integerProducts: Self.products(hasTiles ? "avx512" : kernels.name, floats: false),
-      tileProducts: hasTiles ? Self.products(kernels.name, floats: false) : 0,
-      floatProducts: Self.products(kernels.name, floats: true))
+      integerProducts: Self.products(hasTiles ? "avx512" : kernels.name, cmeasure_integers),
+      tileProducts: hasTiles ? Self.products(kernels.name, cmeasure_integers) : 0,
+      floatProducts: Self.products(kernels.name, cmeasure_floats),
+      pairProducts: Self.products(kernels.name, cmeasure_pairs))
   }
 
   /// Weights of about `sizeBytes`, with each number of columns in turn; medians of all rounds.
@@ -55,20 +58,25 @@ package struct KernelBenchmark {
     let large = try KernelProbe(
       format: format, cols: cols, sizeBytes: sizeBytes, kernels: kernels)
     let small = try KernelProbe(format: format, cols: cols, sizeBytes: 1, kernels: kernels)
-    let isFloat = [.f32, .f16, .bf16].contains(format)
+    let products = products(of: format)
     return columns.filter { $0 <= large.columnLimit }.map { count in
       let bytesPerWeight = Double(large.sizeBytes) / Double(large.weightCount)
-      let products =
-        isFloat
-        ? limits.floatProducts
-        : format == .q8_0 && limits.tileProducts > 0
-          ? limits.tileProducts : limits.integerProducts
       return Figure(
         format: format.rawValue, columns: count, bytesPerWeight: bytesPerWeight,
         time: time(large, columns: count, repeats: 1),
         cachedTime: time(small, columns: count, repeats: 16),
         memoryFloor: 1e12 * bytesPerWeight / limits.readBandwidth,
         computeFloor: products > 0 ? 1e12 * Double(count) / products : 0)
+    }
+  }
+
+  /// Products per second that the kernels of a format may reach.
+  private func products(of format: WeightFormat) -> Double {
+    switch format {
+    case .f32, .f16: limits.floatProducts
+    case .bf16: limits.pairProducts > 0 ? limits.pairProducts : limits.floatProducts
+    case .q8_0: limits.tileProducts > 0 ? limits.tileProducts : limits.integerProducts
+    default: limits.integerProducts
     }
   }
 
@@ -82,11 +90,11 @@ package struct KernelBenchmark {
     return 1e12 * median(times) / Double(probe.weightCount)
   }
 
-  private static func products(_ isa: String, floats: Bool) -> Double {
+  private static func products(_ isa: String, _ kind: cmeasure_kind) -> Double {
     var best = 0.0
     for _ in 0..<5 {
       var count: UInt64 = 0
-      let time = seconds { count = unsafe cmeasure_products(isa, floats ? 1 : 0, 2_000_000) }
+      let time = seconds { count = unsafe cmeasure_products(isa, kind, 2_000_000) }
       best = max(best, Double(count) / time)
     }
     return best

@@ -15,6 +15,7 @@ static const check checks[] = {
     {"matrix products of NaN and infinities", true, check_matmul_not_finite},
     {"quantised activations", true, check_quantize},
     {"activations as floats", true, check_interleave},
+    {"activations as pairs of BF16", true, check_interleave_pairs},
     {"RMS norm", true, check_rms_norm},
     {"SiLU", true, check_silu_multiply},
     {"GELU", true, check_gelu_multiply},

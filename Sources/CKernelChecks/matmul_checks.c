@@ -34,6 +34,7 @@ static ck_tile new_tile(context *c, const matrix *m, size_t count) {
                    .s = floats(c, blocks * count, 3),
                    .sums = (int32_t *)floats(c, blocks * count * ck_sum_kind_count, 1),
                    .f = floats(c, blocks > 0 ? 0 : m->cols * count, 1),
+                   .pairs = (uint32_t *)floats(c, (m->cols + 1) / 2 * count, 1),
                    .count = count,
                    .blocks = blocks};
 }
@@ -44,9 +45,8 @@ static void fill_tile(context *c, const matrix *m, const ck_tile *tile, const fl
     c->scalar->quantize(x, m->cols, 0, m->cols / 32, tile);
     return;
   }
-  for (size_t j = 0; j < tile->count; j++, x += m->cols) {
-    for (size_t k = 0; k < m->cols; k++) tile->f[k * tile->count + j] = x[k];
-  }
+  c->scalar->interleave(x, m->cols, 0, m->cols, tile);
+  c->scalar->interleave_pairs(x, m->cols, 0, m->cols, tile);
 }
 
 static void multiply(const ck_kernels *kernels, const matrix *m, float *out, size_t stride,
@@ -136,9 +136,17 @@ void check_matmul_columns(context *c) {
 
 // MARK: accuracy
 
+/// The nearest number of eight binary digits, ties to the even one; for ordinary numbers.
+static float rounded_to_bfloat(float x) {
+  int exponent;
+  float digits = frexpf(x, &exponent);
+  return ldexpf(rintf(ldexpf(digits, 8)), exponent - 8);
+}
+
 /// One column against sums of products in double precision. The kernel sees the activations after
-/// rounding to eight bits, so the sums do too; what is left are the roundings of the additions,
-/// at most cols / 32 (or cols) of relative 2^-24 each: 1e-5 of the sum of magnitudes is ample.
+/// rounding to eight bits, or to BF16, so the sums do too; what is left are the roundings of the
+/// additions, at most cols / 32 (or cols) of relative 2^-24 each: 1e-5 of the sum of magnitudes is
+/// ample.
 static void check_oracle_of(context *c, ck_format format, size_t rows, size_t cols) {
   set_case(c, "%s, %zu rows of %zu", format_name(format), rows, cols);
   matrix m = random_matrix(c, format, rows, cols);
@@ -151,7 +159,9 @@ static void check_oracle_of(context *c, ck_format format, size_t rows, size_t co
     ck_dequantize_row(format, weights, m.file + row * ck_row_bytes(format, cols), cols);
     double sum = 0, magnitudes = 0;
     for (size_t k = 0; k < cols; k++) {
-      double seen = is_quantized(format) ? (double)tile.d[k / 32] * tile.q[k] : (double)x[k];
+      double seen = is_quantized(format)       ? (double)tile.d[k / 32] * tile.q[k]
+                    : format == ck_format_bf16 ? (double)rounded_to_bfloat(x[k])
+                                               : (double)x[k];
       sum += (double)weights[k] * seen;
       magnitudes += fabs((double)weights[k] * seen);
     }

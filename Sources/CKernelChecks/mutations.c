@@ -28,6 +28,15 @@ static void interleave(const float *x, size_t stride, size_t begin, size_t end,
   if (begin < end && tile->count == 3) spoil(tile->f + end * 3 - 1);
 }
 
+/// Rounded towards zero in the last column of a tile of three.
+static void interleave_pairs(const float *x, size_t stride, size_t begin, size_t end,
+                             const ck_tile *tile) {
+  definition()->interleave_pairs(x, stride, begin, end, tile);
+  if (begin < end && tile->count == 3)
+    tile->pairs[begin / 2 * 3 + 2] =
+        (tile->pairs[begin / 2 * 3 + 2] & 0xffff0000) | bits_of(x[2 * stride + begin]) >> 16;
+}
+
 /// The sums of the two halves trade places.
 static void quantize_halves(const float *x, size_t stride, size_t block_begin, size_t block_end,
                             const ck_tile *tile) {
@@ -228,6 +237,7 @@ static const mutation mutations[] = {
     {"sums of halves", check_quantize, {.quantize = quantize_halves}},
     {"blocks not asked for", check_quantize, {.quantize = quantize_beyond}},
     {"interleave", check_interleave, {.interleave = interleave}},
+    {"pairs", check_interleave_pairs, {.interleave_pairs = interleave_pairs}},
     {"overrun", check_matmul_columns, {.matmul = {[ck_format_f32] = matmul_overrun}}},
     {"rms_norm", check_rms_norm, {.rms_norm = rms_norm}},
     {"rope_adjacent", check_rope_adjacent, {.rope_adjacent = rope_adjacent}},
@@ -258,6 +268,7 @@ static ck_kernels with_faults(const ck_kernels *faults) {
   table.tile_columns_max = 4;
   REPLACE(&table, faults, quantize);
   REPLACE(&table, faults, interleave);
+  REPLACE(&table, faults, interleave_pairs);
   for (size_t format = 0; format < ck_format_count; format++)
     REPLACE(&table, faults, matmul[format]);
   REPLACE(&table, faults, rms_norm);

@@ -104,10 +104,18 @@ static void check_promises(context *c, const float *x, const ck_tile *tile, size
 static void check_tile(context *c, const float *x, size_t stride, size_t blocks, size_t count) {
   size_t kept = c->block_count, all = blocks * count, sums = all * ck_sum_kind_count;
   size_t skipped = blocks > 2 ? 1 : 0, half = (blocks + skipped) / 2;
-  ck_tile got = {bytes(c, all * 32, 3), floats(c, all, 1), floats(c, all, 1),
-                 (int32_t *)floats(c, sums, 1), floats(c, 0, 0), count, blocks};
-  ck_tile want = {bytes(c, all * 32, 0), floats(c, all, 0), floats(c, all, 0),
-                  (int32_t *)floats(c, sums, 0), got.f, count, blocks};
+  ck_tile got = {.q = bytes(c, all * 32, 3),
+                 .d = floats(c, all, 1),
+                 .s = floats(c, all, 1),
+                 .sums = (int32_t *)floats(c, sums, 1),
+                 .count = count,
+                 .blocks = blocks};
+  ck_tile want = {.q = bytes(c, all * 32, 0),
+                  .d = floats(c, all, 0),
+                  .s = floats(c, all, 0),
+                  .sums = (int32_t *)floats(c, sums, 0),
+                  .count = count,
+                  .blocks = blocks};
   const ck_tile *both[] = {&got, &want};
   for (size_t t = 0; t < 2; t++) {
     memset(both[t]->q, 0x55, all * 32);
@@ -166,6 +174,56 @@ void check_quantize(context *c) {
     check_tile(c, x, 32 * 20, 20, 1);
     *bad = i % 2 == 0 ? INFINITY : -NAN;
     check_tile(c, x, 32 * 5, 5, 4);
+    release(c);
+  }
+}
+
+/// In pairs: what the nearest BF16 is, told by candidates above and below.
+static uint16_t nearest_bfloat(float x) {
+  uint32_t bits = bits_of(x);
+  uint16_t below = (uint16_t)(bits >> 16), above = (uint16_t)(below + 1);
+  if (x != x) return below | 0x40;
+  if ((bits & 0x7f800000) == 0) return below & 0x8000;
+  if ((below & 0x7fff) >= 0x7f80) return below;
+  // Past the largest number: the next one would be 2^128.
+  bool is_last = (below & 0x7fff) == 0x7f7f;
+  double low = (double)float_of((uint32_t)below << 16);
+  double high = is_last ? copysign(0x1p128, low) : (double)float_of((uint32_t)above << 16);
+  double to_low = fabs((double)x - low), to_high = fabs(high - (double)x);
+  return to_low < to_high || (to_low == to_high && below % 2 == 0) ? below : above;
+}
+
+void check_interleave_pairs(context *c) {
+  static const uint32_t special[] = {0x7fc01234, 0xff800001, 0x7f800000, 0xff800000, 0x00000001,
+                                     0x807fffff, 0x00800000, 0x7f7fffff, 0x7f7f8000, 0xff7f7fff,
+                                     0x3f808000, 0x3f818000, 0xbf80ffff, 0x80000000};
+  size_t repeats = c->full ? 400 : 80;
+  for (size_t repeat = 0; repeat < repeats; repeat++) {
+    size_t cols = 1 + random_below(c, 150), count = 1 + repeat % c->kernels->tile_columns_max;
+    size_t begin = random_below(c, cols) / 2 * 2, end = begin + random_below(c, cols - begin + 1);
+    if (end < cols) end = end / 2 * 2;
+    size_t stride = cols + repeat % 3, pairs = (cols + 1) / 2;
+    set_case(c, "%zu ..< %zu of %zu, %zu columns", begin, end, cols, count);
+    float *x = floats(c, count * stride, 1);
+    uint32_t *got = (uint32_t *)floats(c, count * pairs, 3), untouched = 0x55555555;
+    for (size_t i = 0; i < count * stride; i++) {
+      bool is_special = random_below(c, 6) == 0;
+      x[i] = is_special ? float_of(special[random_below(c, LENGTH(special))]) : random_float(c);
+    }
+    for (size_t i = 0; i < count * pairs; i++) got[i] = untouched;
+    ck_tile tile = {.pairs = got, .count = count};
+    c->kernels->interleave_pairs(x, stride, begin, end, &tile);
+    for (size_t i = 0; i < count * pairs; i++) {
+      size_t k = i / count * 2;
+      const float *from = x + i % count * stride + k;
+      uint32_t want = untouched;
+      if (k >= begin && k < end)
+        want = nearest_bfloat(from[0]) |
+               (k + 1 < end ? (uint32_t)nearest_bfloat(from[1]) << 16 : 0);
+      if (got[i] == want) continue;
+      fail(c, "pair %zu is %08x, not %08x", i, got[i], want);
+      break;
+    }
     release(c);
   }
 }

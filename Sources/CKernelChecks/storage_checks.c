@@ -180,10 +180,12 @@ static void check_panel(context *c, ck_format format, size_t rows, size_t cols) 
   memset(panel, 0xff, ck_panel_bytes(format, cols));
   ck_repack_panel(format, panel, file, rows, cols);
   ck_tile tile = {bytes(c, blocks * 32, 0), floats(c, blocks, 0), floats(c, blocks, 0),
-                  (int32_t *)floats(c, blocks * ck_sum_kind_count, 0), x, 1, blocks};
+                  (int32_t *)floats(c, blocks * ck_sum_kind_count, 0), x,
+                  (uint32_t *)floats(c, blocks * 16, 0), 1, blocks};
   for (size_t k = 0; k < cols; k++) {
     for (size_t i = 0; i < blocks * 32; i++) x[i] = i == k ? 1.0f : 0.0f;
     c->scalar->quantize(x, 0, 0, blocks, &tile);
+    c->scalar->interleave_pairs(x, 0, 0, blocks * 32, &tile);
     ck_matmul(c->scalar, format)(out, 16, panel, 0, 1, 16, cols, &tile);
     for (size_t row = 0; row < 16; row++) {
       double want = row < rows ? (double)weights[row * cols + k] : 0;

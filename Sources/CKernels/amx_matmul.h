@@ -37,7 +37,7 @@ INLINE void panel_tiles(float *out, size_t out_stride, const uint8_t *quants, si
   enum { quant_bytes = 512, step = quant_bytes + 32 };
   int32_t dots[4][16 * TILE_MAX] __attribute__((aligned(64)));
   const uint16_t *scales = (const uint16_t *)(quants + blocks * quant_bytes);
-  const uint8_t *ahead = quants + PREFETCH_BYTES;
+  const uint8_t *passed = quants;
   const int8_t *q = tile->q;
   const float *d = tile->d;
   lanes acc[TILE_MAX];
@@ -46,8 +46,8 @@ INLINE void panel_tiles(float *out, size_t out_stride, const uint8_t *quants, si
   if (blocks > 1) TILE_DOTS(1, 3, 5, dots[1], quants + quant_bytes, q + 32 * n);
   for (size_t block = 0; block < blocks; block += 2) {
     const size_t next = block + 2;
-    UNROLL for (size_t line = 0; line < 2 * step; line += 64) __builtin_prefetch(ahead + line);
-    ahead += 2 * step;
+    UNROLL for (size_t line = 0; line < 2 * step; line += 64) ask_ahead(passed + line);
+    passed += 2 * step;
     if (next < blocks)
       TILE_DOTS(0, 2, 4, dots[next % 4], quants + quant_bytes * next, q + 32 * n * next);
     if (next + 1 < blocks)

@@ -56,13 +56,21 @@ OP __m256 signed8(const int8_t *p) {
   return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)));
 }
 OP lanes lanes_load_signed(const int8_t *p) { return lanes_of(signed8(p), signed8(p + 8)); }
-OP __m256 bfloat8(const uint16_t *p) {
-  __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p));
-  return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
-}
-OP lanes lanes_load_bfloat(const uint16_t *p) { return lanes_of(bfloat8(p), bfloat8(p + 8)); }
 OP lanes lanes_fma(lanes a, lanes b, lanes c) {
   return lanes_of(_mm256_fmadd_ps(a.a, b.a, c.a), _mm256_fmadd_ps(a.b, b.b, c.b));
+}
+OP __m256 first_of_pairs(__m256i w) { return _mm256_castsi256_ps(_mm256_slli_epi32(w, 16)); }
+OP __m256 second_of_pairs(__m256i w) {
+  return _mm256_castsi256_ps(_mm256_and_si256(w, _mm256_set1_epi32((int)0xffff0000)));
+}
+OP lanes lanes_dot_pairs(lanes acc, words w, const uint32_t *x) {
+  __m256i pair = _mm256_set1_epi32((int)*x);
+  __m256 first = first_of_pairs(pair), second = second_of_pairs(pair);
+  acc.a = _mm256_fmadd_ps(second_of_pairs(w.a), second, acc.a);
+  acc.b = _mm256_fmadd_ps(second_of_pairs(w.b), second, acc.b);
+  acc.a = _mm256_fmadd_ps(first_of_pairs(w.a), first, acc.a);
+  acc.b = _mm256_fmadd_ps(first_of_pairs(w.b), first, acc.b);
+  return acc;
 }
 #define BINARY(name, op) \
   OP lanes name(lanes a, lanes b) { return lanes_of(op(a.a, b.a), op(a.b, b.b)); }
@@ -242,6 +250,6 @@ OP void quantize_block(int8_t *q, lanes low, lanes high, int32_t sums[2]) {
 
 #include "simd_kernels.h"
 
-CK_TABLE(ck_avx2, "avx2", CK_MATMULS(matmul_q8_0));
+CK_TABLE(ck_avx2, "avx2", ck_interleave_pairs, CK_MATMULS(matmul_bf16, matmul_q8_0));
 #pragma clang attribute pop
 #endif

@@ -1,4 +1,5 @@
-// AVX-512 with VNNI: one register holds all sixteen lanes. Two tables: without and with AMX.
+// AVX-512 with VNNI: one register holds all sixteen lanes. Three tables: without more, with the
+// products of BF16, and with AMX besides.
 #if defined(__x86_64__)
 #pragma STDC FP_CONTRACT OFF
 #include <immintrin.h>
@@ -11,7 +12,7 @@
 
 #define TILE_MAX 16
 #define COLUMN_GROUP 8
-#define PAIR_MIN 13
+#define PAIR_MIN 9
 #define SPLIT_MAX 6
 #define KEY_RUN 4
 #define SCORE_SUMS 24
@@ -47,10 +48,6 @@ OP void lanes_store_half(uint16_t *p, lanes x) {
 }
 OP lanes lanes_load_signed(const int8_t *p) {
   return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)));
-}
-OP lanes lanes_load_bfloat(const uint16_t *p) {
-  __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
-  return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
 }
 OP lanes lanes_fma(lanes a, lanes b, lanes c) { return _mm512_fmadd_ps(a, b, c); }
 OP lanes lanes_add(lanes a, lanes b) { return _mm512_add_ps(a, b); }
@@ -108,6 +105,16 @@ OP words words_nonlinear(words w) {
 }
 
 OP sums sums_zero(void) { return _mm512_setzero_si512(); }
+OP __m512 first_of_pairs(__m512i w) { return _mm512_castsi512_ps(_mm512_slli_epi32(w, 16)); }
+OP __m512 second_of_pairs(__m512i w) {
+  return _mm512_castsi512_ps(_mm512_and_si512(w, _mm512_set1_epi32((int)0xffff0000)));
+}
+OP lanes lanes_dot_pairs(lanes acc, words w, const uint32_t *x) {
+  __m512i pair = _mm512_set1_epi32((int)*x);
+  acc = _mm512_fmadd_ps(second_of_pairs(w), second_of_pairs(pair), acc);
+  return _mm512_fmadd_ps(first_of_pairs(w), first_of_pairs(pair), acc);
+}
+
 OP sums sums_set1(int32_t x) { return _mm512_set1_epi32(x); }
 OP sums sums_add(sums a, sums b) { return _mm512_add_epi32(a, b); }
 OP sums sums_load_u8(const uint8_t *p) {
@@ -302,13 +309,48 @@ static void interleave(const float *x, size_t stride, size_t begin, size_t end,
 
 #include "simd_kernels.h"
 
-CK_TABLE(ck_avx512, "avx512", CK_MATMULS(matmul_q8_0));
+CK_TABLE(ck_avx512, "avx512", ck_interleave_pairs, CK_MATMULS(matmul_bf16, matmul_q8_0));
 #pragma clang attribute pop
 
-#define AMX_TARGET "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c,fma,amx-tile,amx-int8"
-#pragma clang attribute push(__attribute__((target(AMX_TARGET))), apply_to = function)
+#define WITH_BF16 "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16,f16c,fma"
+#pragma clang attribute push(__attribute__((target(WITH_BF16))), apply_to = function)
+
+OP lanes lanes_dot_bf16(lanes acc, words w, const uint32_t *x) {
+  return _mm512_dpbf16_ps(acc, (__m512bh)w, (__m512bh)_mm512_set1_epi32((int)*x));
+}
+
+#define PAIRS(name) name##_bf16
+#define DOT_PAIRS lanes_dot_bf16
+#include "pairs_matmul.h"
+PRODUCT(matmul_bf16_dot, bf16, ck_format_bf16)
+
+/// Sixteen pairs of each column at a time.
+static void interleave_pairs(const float *x, size_t stride, size_t begin, size_t end,
+                             const ck_tile *tile) {
+  const size_t n = tile->count;
+  const __mmask16 live = (__mmask16)((1u << n) - 1);
+  size_t k = begin;
+  for (; k + 32 <= end; k += 32) {
+    lanes rows[16];
+    UNROLL for (size_t j = 0; j < 16; j++) {
+      const float *from = x + (j < n ? j : n - 1) * stride + k;
+      // The first operand is the upper half.
+      rows[j] = (__m512)_mm512_cvtne2ps_pbh(lanes_load(from + 16), lanes_load(from));
+    }
+    transpose(rows);
+    UNROLL for (size_t i = 0; i < 16; i++)
+      _mm512_mask_storeu_ps(tile->pairs + (k / 2 + i) * n, live, rows[i]);
+  }
+  ck_interleave_pairs(x, stride, k, end, tile);
+}
+
+CK_TABLE(ck_avx512bf16, "avx512bf16", interleave_pairs, CK_MATMULS(matmul_bf16_dot, matmul_q8_0));
+#pragma clang attribute pop
+
+#define WITH_AMX WITH_BF16 ",amx-tile,amx-int8"
+#pragma clang attribute push(__attribute__((target(WITH_AMX))), apply_to = function)
 #include "amx_matmul.h"
 
-CK_TABLE(ck_amx, "amx", CK_MATMULS(matmul_tiles));
+CK_TABLE(ck_amx, "amx", interleave_pairs, CK_MATMULS(matmul_bf16_dot, matmul_tiles));
 #pragma clang attribute pop
 #endif

@@ -14,6 +14,10 @@ static bool runs_avx512(void) {
          __builtin_cpu_supports("avx512vnni");
 }
 
+static bool runs_avx512bf16(void) {
+  return runs_avx512() && __builtin_cpu_supports("avx512bf16");
+}
+
 #if defined(__linux__)
 #include <cpuid.h>
 #include <sys/syscall.h>
@@ -23,7 +27,7 @@ static bool runs_avx512(void) {
 static bool runs_amx(void) {
   enum { request_permission = 0x1023, tile_data = 18, amx_tile = 1 << 24, amx_int8 = 1 << 25 };
   unsigned a, b, c, d;
-  if (!runs_avx512() || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
+  if (!runs_avx512bf16() || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
   return (d & amx_tile) != 0 && (d & amx_int8) != 0 &&
          syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
 }
@@ -35,7 +39,7 @@ static bool runs_amx(void) { return false; }
 static bool runs_dotprod(void) { return (getauxval(AT_HWCAP) >> 20) & 1; }  // HWCAP_ASIMDDP
 #endif
 
-enum { TABLES_MAX = 4 };
+enum { TABLES_MAX = 5 };
 
 static size_t tables(const ck_kernels *found[TABLES_MAX]) {
   size_t count = 0;
@@ -43,6 +47,7 @@ static size_t tables(const ck_kernels *found[TABLES_MAX]) {
 #if defined(__x86_64__)
   if (runs_avx2()) found[count++] = &ck_avx2;
   if (runs_avx512()) found[count++] = &ck_avx512;
+  if (runs_avx512bf16()) found[count++] = &ck_avx512bf16;
   if (runs_amx()) found[count++] = &ck_amx;
 #elif defined(__aarch64__) && defined(__linux__)
   if (runs_dotprod()) found[count++] = &ck_neon;

@@ -11,6 +11,7 @@ extern const ck_kernels ck_scalar;
 #if defined(__x86_64__)
 extern const ck_kernels ck_avx2;
 extern const ck_kernels ck_avx512;
+extern const ck_kernels ck_avx512bf16;
 extern const ck_kernels ck_amx;
 #elif defined(__aarch64__)
 extern const ck_kernels ck_neon;
@@ -122,9 +123,9 @@ static inline void ck_interleave(const float *x, size_t stride, size_t begin, si
   }
 }
 
-// F(name, kind of product) for every format.
+// F(name, kind of product) for every format but BF16.
 #define CK_EACH_FORMAT(F) \
-  F(f32, float) F(f16, float) F(bf16, float) \
+  F(f32, float) F(f16, float) \
   F(q8_0, quantized) F(q4_0, quantized) F(q4_1, quantized) \
   F(q5_0, quantized) F(q5_1, quantized) F(q2_k, quantized) \
   F(q3_k, quantized) F(q4_k, quantized) F(q5_k, quantized) \
@@ -170,10 +171,36 @@ static inline float ck_bfloat_to_float(uint16_t value) {
   return ck_bits_float((uint32_t)value << 16);
 }
 
-/// The products of a table, in the order of ck_format, with this one for Q8_0.
-#define CK_MATMULS(product_q8_0)                                                               \
-  {matmul_f32,  matmul_f16,  matmul_bf16, product_q8_0, matmul_q4_0, matmul_q4_1, matmul_q5_0, \
-   matmul_q5_1, matmul_q2_k, matmul_q3_k, matmul_q4_k, matmul_q5_k, matmul_q6_k, matmul_iq4_nl}
+/// To the nearest bfloat16, ties to the even one, as the processors' own instruction does: zero for
+/// subnormals, NaN stays NaN.
+static inline uint16_t ck_float_to_bfloat(float value) {
+  uint32_t bits = ck_float_bits(value), magnitude = bits & 0x7fffffffu;
+  if (magnitude > 0x7f800000u) return (uint16_t)(bits >> 16 | 0x40u);
+  if (magnitude < 0x00800000u) return (uint16_t)(bits >> 16 & 0x8000u);
+  return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+}
+
+/// Two elements, the first in the low half.
+static inline uint32_t ck_bfloat_pair(float first, float second) {
+  return ck_float_to_bfloat(first) | (uint32_t)ck_float_to_bfloat(second) << 16;
+}
+
+static inline void ck_interleave_pairs(const float *x, size_t stride, size_t begin, size_t end,
+                                       const ck_tile *tile) {
+  for (size_t k = begin; k < end; k += 2) {
+    for (size_t j = 0; j < tile->count; j++) {
+      const float *from = x + j * stride + k;
+      tile->pairs[k / 2 * tile->count + j] =
+          ck_bfloat_pair(from[0], k + 1 < end ? from[1] : 0.0f);
+    }
+  }
+}
+
+/// The products of a table, in the order of ck_format, with these for BF16 and Q8_0.
+#define CK_MATMULS(product_bf16, product_q8_0)                                                 \
+  {matmul_f32,  matmul_f16,  product_bf16, product_q8_0, matmul_q4_0, matmul_q4_1,             \
+   matmul_q5_0, matmul_q5_1, matmul_q2_k,  matmul_q3_k,  matmul_q4_k, matmul_q5_k,             \
+   matmul_q6_k, matmul_iq4_nl}
 
 // exp(x) = 2^n * exp(r), n = round(x / ln 2), |r| <= 0.347. The remainder uses ln 2 in two parts;
 // the polynomial is a minimax fit of degree 6 on that interval (relative error below 2^-23).

@@ -62,10 +62,17 @@ OP lanes lanes_load_signed(const int8_t *p) {
                   vcvtq_f32_s32(vmovl_s16(vget_low_s16(high))),
                   vcvtq_f32_s32(vmovl_s16(vget_high_s16(high)))}};
 }
-OP lanes lanes_load_bfloat(const uint16_t *p) {
-  lanes r;
-  EACH r.v[i] = vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p + 4 * i), 16));
-  return r;
+OP lanes lanes_dot_pairs(lanes acc, words w, const uint32_t *x) {
+  uint32_t pair = *x;
+  float32x4_t first = vdupq_n_f32(ck_bits_float(pair << 16));
+  float32x4_t second = vdupq_n_f32(ck_bits_float(pair & 0xffff0000u));
+  EACH {
+    uint32x4_t both = vreinterpretq_u32_s8(w.v[i]);
+    float32x4_t high = vreinterpretq_f32_u32(vandq_u32(both, vdupq_n_u32(0xffff0000u)));
+    acc.v[i] = vfmaq_f32(acc.v[i], high, second);
+    acc.v[i] = vfmaq_f32(acc.v[i], vreinterpretq_f32_u32(vshlq_n_u32(both, 16)), first);
+  }
+  return acc;
 }
 OP lanes lanes_fma(lanes a, lanes b, lanes c) {
   EACH c.v[i] = vfmaq_f32(c.v[i], a.v[i], b.v[i]);
@@ -262,6 +269,6 @@ OP void quantize_block(int8_t *q, lanes low, lanes high, int32_t sums[2]) {
 
 #include "simd_kernels.h"
 
-CK_TABLE(ck_neon, "neon", CK_MATMULS(matmul_q8_0));
+CK_TABLE(ck_neon, "neon", ck_interleave_pairs, CK_MATMULS(matmul_bf16, matmul_q8_0));
 #pragma clang attribute pop
 #endif

@@ -36,7 +36,8 @@ static size_t whole_lines(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 size_t ck_panel_bytes(ck_format format, size_t cols) {
   if (format == ck_format_f32) return cols * 64;
-  if (format <= ck_format_bf16) return whole_lines(cols * 32);
+  if (format == ck_format_f16) return whole_lines(cols * 32);
+  if (format == ck_format_bf16) return (cols + 1) / 2 * 64;
   size_t weights = ck_block_weights(format);
   if (cols % weights != 0) return 0;
   return whole_lines(cols / 32 * (ck_quant_bytes(format) + ck_side_bytes(format)) +
@@ -107,9 +108,12 @@ void ck_repack_panel(ck_format format, uint8_t *panel, const uint8_t *rows, size
   memset(panel, 0, ck_panel_bytes(format, cols));
   if (format <= ck_format_bf16) {
     size_t width = format == ck_format_f32 ? 4 : 2;
+    // Of BF16, two weights of a row stand side by side.
+    size_t run = format == ck_format_bf16 ? 2 : 1;
     for (size_t row = 0; row < row_count; row++)
       for (size_t k = 0; k < cols; k++)
-        memcpy(panel + (k * 16 + row) * width, rows + row * row_bytes + k * width, width);
+        memcpy(panel + (k / run * 16 * run + row * run + k % run) * width,
+               rows + row * row_bytes + k * width, width);
     return;
   }
   size_t together = ck_blocks_per_scale(format), count = cols / 32 / together;

@@ -197,11 +197,41 @@ static void matmul_float(ck_format format, float *out, size_t out_stride, const 
       float sums[64] = {0};
       for (size_t k = 0; k < cols; k++) {
         size_t at = k * 16 + lane;
-        float w = format == ck_format_f32    ? ((const float *)base)[at]
-                  : format == ck_format_f16 ? ck_half_to_float(((const uint16_t *)base)[at])
-                                            : ck_bfloat_to_float(((const uint16_t *)base)[at]);
+        float w = format == ck_format_f32 ? ((const float *)base)[at]
+                                          : ck_half_to_float(((const uint16_t *)base)[at]);
         for (size_t j = 0; j < tile->count; j++)
           sums[j] = fmaf(w, tile->f[k * tile->count + j], sums[j]);
+      }
+      store_row(out, out_stride, panel * 16 + lane, tile->count, sums);
+    }
+  }
+}
+
+/// Zero for subnormals.
+static float flushed(float x) {
+  return (ck_float_bits(x) & 0x7f800000u) == 0 ? copysignf(0.0f, x) : x;
+}
+
+/// One product of a pair added, as vdpbf16ps does it: no subnormals go in or out.
+static float add_product(uint16_t w, uint16_t x, float sum) {
+  return flushed(fmaf(flushed(ck_bfloat_to_float(w)), flushed(ck_bfloat_to_float(x)), sum));
+}
+
+/// Activations are rounded to BF16, too; of each pair the second product is added first.
+static void matmul_bf16(float *out, size_t out_stride, const uint8_t *panels, size_t panel_begin,
+                        size_t panel_end, size_t row_count, size_t cols, const ck_tile *tile) {
+  for (size_t panel = panel_begin; panel < panel_end; panel++) {
+    const uint16_t *base =
+        (const uint16_t *)(panels + panel * ck_panel_bytes(ck_format_bf16, cols));
+    for (size_t lane = 0; lane < 16 && panel * 16 + lane < row_count; lane++) {
+      float sums[64] = {0};
+      for (size_t i = 0; i < (cols + 1) / 2; i++) {
+        const uint16_t *w = base + (i * 16 + lane) * 2;
+        for (size_t j = 0; j < tile->count; j++) {
+          uint32_t x = tile->pairs[i * tile->count + j];
+          sums[j] = add_product(w[1], (uint16_t)(x >> 16), sums[j]);
+          sums[j] = add_product(w[0], (uint16_t)x, sums[j]);
+        }
       }
       store_row(out, out_stride, panel * 16 + lane, tile->count, sums);
     }
@@ -466,7 +496,8 @@ const ck_kernels ck_scalar = {
     .tile_columns_max = 64,
     .quantize = quantize,
     .interleave = ck_interleave,
-    .matmul = CK_MATMULS(matmul_q8_0),
+    .interleave_pairs = ck_interleave_pairs,
+    .matmul = CK_MATMULS(matmul_bf16, matmul_q8_0),
     .rms_norm = rms_norm,
     .rope_adjacent = rope_adjacent,
     .rope_halves = rope_halves,

@@ -3,7 +3,7 @@
 //
 // Wanted from the includer:
 //   lanes            sixteen floats: lanes_zero, _set1, _load, _load_part, _store, _store_part,
-//                    _load_half, _load_bfloat, _load_signed (int8), _store_half,
+//                    _load_half, _load_signed (int8), _store_half,
 //                    _fma(a, b, c) = a * b + c, _add, _sub, _mul, _div,
 //                    _max(a, b) (b where either is NaN), _abs, _sum (the fixed tree),
 //                    _exp_select(x, y): y, but NaN -> NaN, x < LOW -> 0, x > HIGH -> infinity,
@@ -11,7 +11,9 @@
 //                    _are_finite(a, b): no NaN, no infinity in either,
 //                    _store_rounded: to int16, to the nearest even,
 //                    _largest_bits: of lanes >= +0, NaN where one is,
-//                    _greater_mask(a, threshold): bit i set where lane i > threshold
+//                    _greater_mask(a, threshold): bit i set where lane i > threshold,
+//                    _dot_pairs(sums, words, pointer to a pair): see pairs_matmul.h; leaves out
+//                    subnormals only after flush_subnormals
 //   words            64 bytes of weights: words_load, words_or,
 //                    words_field(w, shift, mask) = bytes (w >> shift) & mask; shift < 0: left,
 //                    words_signed(w): signed bytes, words_nonlinear(w): the table of IQ4_NL, both
@@ -36,11 +38,35 @@
 //   VALUE_EXPAND     more queries than this get values that were converted before
 //   VALUE_PARTS      vectors of values in flight for each query
 //   COLUMN_GROUP     columns whose dot products take turns
-//   PAIR_MIN         columns from which on 16-bit floats are widened first
+//   PAIR_MIN         columns from which on 16-bit floats go by pairs of panels
 //   SPLIT_MAX        up to so many columns take two chains of dot products
 #pragma STDC FP_CONTRACT OFF
 
 #define INLINE static inline __attribute__((always_inline))
+
+// Subnormals, as inputs and as results, count as zero until restored.
+#if defined(__x86_64__)
+typedef unsigned float_mode;
+INLINE float_mode flush_subnormals(void) {
+  enum { daz_and_ftz = 0x8040 };
+  float_mode before = _mm_getcsr();
+  _mm_setcsr(before | daz_and_ftz);
+  return before;
+}
+INLINE void restore_subnormals(float_mode before) { _mm_setcsr(before); }
+#else
+typedef uint64_t float_mode;
+INLINE void restore_subnormals(float_mode before) {
+  __asm__ volatile("msr fpcr, %0" : : "r"(before) : "memory");
+}
+INLINE float_mode flush_subnormals(void) {
+  const float_mode flush = (float_mode)1 << 24;
+  float_mode before;
+  __asm__ volatile("mrs %0, fpcr" : "=r"(before));
+  restore_subnormals(before | flush);
+  return before;
+}
+#endif
 
 INLINE lanes lanes_exp(lanes x) {
   lanes shifted = lanes_fma(x, lanes_set1(CK_LOG2_E), lanes_set1(CK_ROUND_MAGIC));
@@ -93,12 +119,13 @@ INLINE size_t group_end(size_t g, size_t groups, size_t count) { return (g + 1) 
 #include "simd_integers.h"
 #include "simd_attention.h"
 
-#define CK_TABLE(symbol, label, products)                                                      \
+#define CK_TABLE(symbol, label, pairs, products)                                                     \
   const ck_kernels symbol = {                                                                  \
       .name = label,                                                                           \
       .tile_columns_max = TILE_MAX,                                                            \
       .quantize = quantize,                                                                    \
       .interleave = interleave,                                                                \
+      .interleave_pairs = pairs,                                                               \
       .matmul = products,                                                                      \
       .rms_norm = rms_norm,                                                                    \
       .rope_adjacent = rope_adjacent,                                                          \

@@ -1,7 +1,15 @@
 // Matrix products and the rounding of their inputs, in terms of the lanes of simd_kernels.h.
 
-// Hardware prefetching stops at every page of 4 KiB; weights are asked for well before that.
-#define PREFETCH_BYTES 6144
+// Hardware prefetching stops at every page of 4 KiB; weights are asked for well before that: into
+// the second cache while memory has time to answer, into the first before they are read.
+#define PREFETCH_NEAR 6144
+#define PREFETCH_FAR 49152
+
+/// Asks for the weights that will be read long after those at `weights`, and soon after.
+INLINE void ask_ahead(const uint8_t *weights) {
+  __builtin_prefetch(weights + PREFETCH_FAR, 0, 2);
+  __builtin_prefetch(weights + PREFETCH_NEAR, 0, 3);
+}
 
 /// Weights of eight bits go through sums_dot_signed.
 INLINE bool is_signed(ck_format format) {
@@ -179,12 +187,12 @@ INLINE void panel_quantized(ck_format format, float *out, size_t out_stride,
   lanes acc[TILE_MAX], scale = lanes_zero(), minimum = lanes_zero();
   UNROLL for (size_t j = 0; j < n; j++) acc[j] = lanes_zero();
   // In the order of the addresses, scales included, whatever order they are read in.
-  const uint8_t *ahead = quants + PREFETCH_BYTES;
+  const uint8_t *passed = quants;
   const size_t step =
       quant_bytes + ck_side_bytes(format) + (ck_has_minimum(format) ? 64 : 32) / together;
   for (size_t block = 0; block < blocks; block++) {
-    UNROLL for (size_t line = 0; line < step; line += 64) __builtin_prefetch(ahead + line);
-    ahead += step;
+    UNROLL for (size_t line = 0; line < step; line += 64) ask_ahead(passed + line);
+    passed += step;
     if (block % together == 0) {
       scale = lanes_load_half(scales);
       scales += 16;
@@ -212,13 +220,12 @@ INLINE void panel_quantized(ck_format format, float *out, size_t out_stride,
 }
 
 INLINE lanes load_weights(ck_format format, const uint8_t *base, size_t k) {
-  if (format == ck_format_f32) return lanes_load((const float *)base + 16 * k);
-  if (format == ck_format_f16) return lanes_load_half((const uint16_t *)base + 16 * k);
-  return lanes_load_bfloat((const uint16_t *)base + 16 * k);
+  return format == ck_format_f32 ? lanes_load((const float *)base + 16 * k)
+                                 : lanes_load_half((const uint16_t *)base + 16 * k);
 }
 
-/// `p` panels of a float matrix times `n` columns: several panels at once keep enough independent
-/// additions in flight when there are few columns.
+/// `p` panels of a float matrix times `n` columns: two at once keep enough independent additions in
+/// flight when there are few columns, and share the loads of theirs when there are more.
 INLINE void panels_float(ck_format format, float *out, size_t out_stride, const uint8_t *base,
                          size_t panel_bytes, size_t cols, size_t row_count, const ck_tile *tile,
                          const size_t n, const size_t p) {
@@ -228,7 +235,7 @@ INLINE void panels_float(ck_format format, float *out, size_t out_stride, const 
   UNROLL for (size_t j = 0; j < n * p; j++) acc[j] = lanes_zero();
   for (size_t k = 0; k < cols; k++) {
     UNROLL for (size_t i = 0; i < p; i++) {
-      __builtin_prefetch(base + i * panel_bytes + k * (16 * width) + PREFETCH_BYTES);
+      ask_ahead(base + i * panel_bytes + k * (16 * width));
       lanes w = load_weights(format, base + i * panel_bytes, k);
       UNROLL for (size_t j = 0; j < n; j++)
         acc[i * n + j] = lanes_fma(w, lanes_set1(x[j]), acc[i * n + j]);
@@ -242,32 +249,29 @@ INLINE void panels_float(ck_format format, float *out, size_t out_stride, const 
   }
 }
 
-/// Two panels of 16-bit floats times `n` columns, more than half of TILE_MAX: a few elements of both
-/// are widened at a time and multiplied with one half of the columns after the other. That many
-/// columns of one panel would need a load for each multiplication.
+/// Two panels of 16-bit floats times `n` columns, more than half of TILE_MAX: one half of them after
+/// the other, for as many elements as stay in the first cache. That many columns of one panel
+/// would need a load for each multiplication.
 INLINE void pair_halves(ck_format format, float *out, size_t out_stride, const uint8_t *base,
                         size_t panel_bytes, size_t cols, size_t row_count, const ck_tile *tile,
                         const size_t n) {
-  enum { run = 32, half = TILE_MAX / 2, ahead = 4096 };
-  float wide[2][16 * run] __attribute__((aligned(64)));
+  enum { run = 128 };
+  const size_t halves[2] = {(n + 1) / 2, n / 2};
   lanes sums[2][TILE_MAX];
   UNROLL for (size_t j = 0; j < n; j++) sums[0][j] = sums[1][j] = lanes_zero();
   for (size_t begin = 0; begin < cols; begin += run) {
-    size_t count = cols - begin < run ? cols - begin : run;
-    for (size_t k = 0; k < count; k++) {
-      UNROLL for (size_t i = 0; i < 2; i++)
-        lanes_store(wide[i] + 16 * k, load_weights(format, base + i * panel_bytes, begin + k));
-    }
-    UNROLL for (size_t first = 0; first < n; first += half) {
-      const size_t c = n - first < half ? n - first : half;
+    size_t end = cols - begin < run ? cols : begin + run;
+    UNROLL for (size_t h = 0; h < 2; h++) {
+      const size_t first = h ? halves[0] : 0, c = halves[h];
       const float *x = tile->f + begin * n + first;
-      const uint8_t *next = base + (first == 0 ? 0 : panel_bytes) + 32 * begin + ahead;
+      const uint8_t *panel = base + h * panel_bytes;
       lanes acc[TILE_MAX];
       UNROLL for (size_t j = 0; j < 2 * c; j++) acc[j] = sums[j / c][first + j % c];
-      for (size_t k = 0; k < count; k++, x += n, next += 32) {
-        __builtin_prefetch(next);
+      // Unrolled, the sums would not stay in registers.
+      _Pragma("clang loop unroll(disable)") for (size_t k = begin; k < end; k++, x += n) {
+        ask_ahead(panel + 32 * k);
         UNROLL for (size_t i = 0; i < 2; i++) {
-          lanes w = lanes_load(wide[i] + 16 * k);
+          lanes w = load_weights(format, base + i * panel_bytes, k);
           UNROLL for (size_t j = 0; j < c; j++)
             acc[i * c + j] = lanes_fma(w, lanes_set1(x[j]), acc[i * c + j]);
         }
@@ -296,7 +300,7 @@ INLINE void run_float(ck_format format, float *out, size_t out_stride, const uin
                       size_t panel_begin, size_t panel_end, size_t row_count, size_t cols,
                       const ck_tile *tile, const size_t n) {
   size_t bytes = ck_panel_bytes(format, cols), panel = panel_begin;
-  const size_t together = TILE_MAX / n > 4 ? 4 : TILE_MAX / n;
+  const size_t together = 2 * n <= TILE_MAX ? 2 : 1;
   if (format != ck_format_f32 && n >= PAIR_MIN) {
     for (; panel + 2 <= panel_end; panel += 2) {
       pair_halves(format, out + panel * 16, out_stride, panels + panel * bytes, bytes, cols,
@@ -313,6 +317,12 @@ INLINE void run_float(ck_format format, float *out, size_t out_stride, const uin
   }
 }
 
+#define PAIRS(name) name##_pairs
+#define DOT_PAIRS lanes_dot_pairs
+#include "pairs_matmul.h"
+#undef PAIRS
+#undef DOT_PAIRS
+
 #define CASE(kind, format, count)                                                              \
   case count:                                                                                  \
     run_##kind(format, out, out_stride, panels, panel_begin, panel_end, row_count, cols, tile, \
@@ -328,13 +338,23 @@ INLINE void run_float(ck_format format, float *out, size_t out_stride, const uin
 #define CASES(kind, format)                                                                    \
   CASE(kind, format, 1) CASE(kind, format, 2) CASE(kind, format, 3) CASE(kind, format, 4)
 #endif
-#define MATMUL(suffix, kind)                                                                   \
-  static void matmul_##suffix(float *out, size_t out_stride, const uint8_t *panels,            \
-                              size_t panel_begin, size_t panel_end, size_t row_count,          \
-                              size_t cols, const ck_tile *tile) {                              \
-    switch (tile->count) { CASES(kind, ck_format_##suffix) }                                   \
+#define PRODUCT(name, kind, format)                                                            \
+  static void name(float *out, size_t out_stride, const uint8_t *panels, size_t panel_begin,   \
+                   size_t panel_end, size_t row_count, size_t cols, const ck_tile *tile) {     \
+    switch (tile->count) { CASES(kind, format) }                                               \
   }
+#define MATMUL(suffix, kind) PRODUCT(matmul_##suffix, kind, ck_format_##suffix)
 CK_EACH_FORMAT(MATMUL)
+
+/// Not inlined, so that no product is computed before subnormals are left out.
+__attribute__((noinline)) PRODUCT(multiply_pairs, pairs, ck_format_bf16)
+
+static void matmul_bf16(float *out, size_t out_stride, const uint8_t *panels, size_t panel_begin,
+                        size_t panel_end, size_t row_count, size_t cols, const ck_tile *tile) {
+  const float_mode before = flush_subnormals();
+  multiply_pairs(out, out_stride, panels, panel_begin, panel_end, row_count, cols, tile);
+  restore_subnormals(before);
+}
 
 #ifndef HAS_QUANTIZE
 static void quantize(const float *x, size_t stride, size_t block_begin, size_t block_end,

@@ -90,7 +90,9 @@ struct KernelBenchCommand: ParsableCommand {
         "read bandwidth \(rounded(limits.readBandwidth / 1e9)) GB/s, "
         + "products of int8 \(rounded(limits.integerProducts / 1e9)) G/s, "
         + (limits.tileProducts > 0 ? "in tiles \(rounded(limits.tileProducts / 1e9)) G/s, " : "")
-        + "of floats \(rounded(limits.floatProducts / 1e9)) G/s\n\n"
+        + "of floats \(rounded(limits.floatProducts / 1e9)) G/s"
+        + (limits.pairProducts > 0 ? ", of BF16 \(rounded(limits.pairProducts / 1e9)) G/s" : "")
+        + "\n\n"
       let widths = [8, 8, 13, 10, 10, 13, 14, 9, 8]
       func line(_ cells: [String]) -> String {
         zip(cells, widths).map { padded($0, $1) }.joined() + "\n"

@@ -1,6 +1,8 @@
 // How many products of weights and activations one core computes at best; see cmeasure.h.
 #include "cmeasure.h"
 
+#include <string.h>
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #elif defined(__aarch64__)
@@ -20,6 +22,7 @@ enum { chain_count = 12 };
   }
 #define DOT(i) __asm__ volatile("vpdpbusd %1, %1, %0" : "+v"(chain[i]) : "v"(x));
 #define FMA(i) __asm__ volatile("vfmadd231ps %1, %1, %0" : "+v"(chain[i]) : "v"(x));
+#define PAIRS(i) __asm__ volatile("vdpbf16ps %1, %1, %0" : "+v"(chain[i]) : "v"(x));
 // Without the dot instruction: products of bytes in pairs, in fours, added up.
 #define DOT_AVX2(i)                                                                            \
   {                                                                                            \
@@ -30,6 +33,7 @@ enum { chain_count = 12 };
   }
 LOOP(dot_avx512, "avx512f,avx512vnni", __m512i, _mm512_setzero_si512(), _mm512_set1_epi8(1), DOT)
 LOOP(fma_avx512, "avx512f", __m512, _mm512_setzero_ps(), _mm512_set1_ps(1), FMA)
+LOOP(pairs_avx512, "avx512f,avx512bf16", __m512, _mm512_setzero_ps(), _mm512_set1_ps(1), PAIRS)
 LOOP(dot_avx2, "avx2", __m256i, _mm256_setzero_si256(), _mm256_set1_epi8(1), DOT_AVX2)
 LOOP(fma_avx2, "avx2,fma", __m256, _mm256_setzero_ps(), _mm256_set1_ps(1), FMA)
 
@@ -70,12 +74,19 @@ LOOP(dot_neon, "dotprod", int32x4_t, vdupq_n_s32(0), vdupq_n_s32(1), DOT)
 LOOP(fma_neon, "neon", float32x4_t, vdupq_n_f32(0), vdupq_n_f32(1), FMA)
 #endif
 
-uint64_t cmeasure_products(const char *isa, int floats, uint64_t rounds) {
+uint64_t cmeasure_products(const char *isa, cmeasure_kind kind, uint64_t rounds) {
+  const int floats = kind == cmeasure_floats;
 #if defined(__x86_64__)
   if (isa[0] == 'a' && isa[1] == 'm') {
-    if (floats) return cmeasure_products("avx512", floats, rounds);
+    if (kind != cmeasure_integers) return cmeasure_products("avx512bf16", kind, rounds);
     dot_amx(rounds / 32);
     return rounds / 32 * 6 * 16 * 16 * 64;
+  }
+  if (kind == cmeasure_pairs) {
+    // The only name so long.
+    if (strlen(isa) != 10) return 0;
+    pairs_avx512(rounds);
+    return rounds * chain_count * 32;
   }
   if (isa[0] == 'a' && isa[3] == '5') {
     (floats ? fma_avx512 : dot_avx512)(rounds);
@@ -86,11 +97,11 @@ uint64_t cmeasure_products(const char *isa, int floats, uint64_t rounds) {
     return rounds * chain_count * (floats ? 8 : 32);
   }
 #elif defined(__aarch64__)
-  if (isa[0] == 'n') {
+  if (isa[0] == 'n' && kind != cmeasure_pairs) {
     (floats ? fma_neon : dot_neon)(rounds);
     return rounds * chain_count * (floats ? 4 : 16);
   }
 #endif
-  (void)isa, (void)floats, (void)rounds;
+  (void)isa, (void)kind, (void)floats, (void)rounds;
   return 0;
 }

@@ -35,7 +35,7 @@ package struct ScalingProbe: Sendable {
         let clock = ContinuousClock()
         let end = clock.now + Self.time
         while clock.now < end {
-          let done = unsafe cmeasure_products(isa, 0, Self.rounds)
+          let done = unsafe cmeasure_products(isa, cmeasure_integers, Self.rounds)
           guard done > 0 else { return }
           count.value.wrappingAdd(Int(done), ordering: .relaxed)
         }

@@ -53,13 +53,16 @@ enum { ck_sum_kind_count = 6 };
 
 /// Up to `tile_columns_max` activation vectors ("columns"), interleaved for one kernel call.
 ///
-/// Quantised formats read q, d, s and sums; float formats read f.
+/// Quantised formats read q, d, s and sums; BF16 reads pairs; F32 and F16 read f.
 typedef struct ck_tile {
   int8_t *q;      ///< [cols / 32][count][32], each in -127...127.
   float *d;       ///< [cols / 32][count]: activation = d * q.
   float *s;       ///< [cols / 32][count]: d * (sum of the block's q).
   int32_t *sums;  ///< [ck_sum_kind_count][cols / 32][count]: see ck_sum_kind.
   float *f;       ///< [cols][count].
+  /// [(cols + 1) / 2][count]: two elements rounded to bfloat16, the first in the low half; see
+  /// ck_bfloat_pair. Past an odd last one stands zero.
+  uint32_t *pairs;
   size_t count;
   size_t blocks;  ///< cols / 32.
 } ck_tile;
@@ -140,6 +143,11 @@ typedef struct ck_kernels {
   /// Writes elements begin ..< end of all columns of a tile as plain floats; column j is the
   /// activation vector at x + j * stride.
   void (*interleave)(const float *x, size_t stride, size_t begin, size_t end, const ck_tile *tile);
+
+  /// Writes elements begin ..< end of all columns of a tile as pairs; begin is even, end even or
+  /// cols.
+  void (*interleave_pairs)(const float *x, size_t stride, size_t begin, size_t end,
+                           const ck_tile *tile);
 
   /// One product per format.
   ck_matmul_function _Nonnull matmul[ck_format_count];
@@ -228,8 +236,8 @@ static inline ck_matmul_function ck_matmul(const ck_kernels *kernels, ck_format 
 /// The fastest table that this processor runs.
 const ck_kernels *ck_kernels_best(void);
 
-/// The table of that name ("scalar", "avx2", "avx512", "amx", "neon"), or NULL where this processor or
-/// this build lacks it.
+/// The table of that name ("scalar", "avx2", "avx512", "avx512bf16", "amx", "neon"), or NULL where
+/// this processor or this build lacks it.
 const ck_kernels *_Nullable ck_kernels_named(const char *name);
 
 /// The tables this processor runs, slowest first; NULL past the last.
@@ -241,7 +249,7 @@ size_t ck_block_weights(ck_format format);
 /// Number of the layout that ck_repack_panel writes, the same for all instruction sets. Panels are
 /// kept in files: whoever changes a byte of any format's panels, or a number of ck_format, takes the
 /// next number.
-enum { ck_panel_layout_version = 1 };
+enum { ck_panel_layout_version = 2 };
 
 /// Bytes of one repacked panel (16 rows); 0 when cols is not a multiple of the block length.
 size_t ck_panel_bytes(ck_format format, size_t cols);

@@ -35,11 +35,14 @@ void cmeasure_unmap(void *bytes, size_t size);
 // the compiler needs to see of them. `count` is a multiple of 512.
 uint64_t cmeasure_read(const void *bytes, size_t count);
 
-// Computes products of int8 (of floats where `floats` is not 0) and adds them up, in registers only,
-// with the instructions that the kernels of that set use ("amx", "avx512", "avx2", "neon"), which the
-// processor must have, and for "amx" the process must have asked for. Returns how many products; 0
-// for other sets.
-uint64_t cmeasure_products(const char *isa, int floats, uint64_t rounds);
+// What is multiplied: int8, floats, pairs of BF16.
+typedef enum cmeasure_kind { cmeasure_integers, cmeasure_floats, cmeasure_pairs } cmeasure_kind;
+
+// Computes products of one kind and adds them up, in registers only, with the instructions that the
+// kernels of that set use ("amx", "avx512bf16", "avx512", "avx2", "neon"), which the processor must
+// have, and for "amx" the process must have asked for. Returns how many products; 0 for sets without
+// instructions of that kind.
+uint64_t cmeasure_products(const char *isa, cmeasure_kind kind, uint64_t rounds);
 
 // Bytes of the largest cache of this processor; 0 where the system does not say.
 size_t cmeasure_cache_bytes(void);

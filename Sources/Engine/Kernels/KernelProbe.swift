@@ -61,11 +61,7 @@ package final class KernelProbe: Sendable {
     let cols = matrices[0].cols
     let tile = tiles.tile(first: 0, count: columnCount, cols: cols)
     let x = input.range(0, columnCount * cols)
-    if matrices[0].takesQuantizedActivations {
-      kernels.quantize(x, blocks: 0..<cols / 32, into: tile)
-    } else {
-      kernels.interleave(x, elements: 0..<cols, into: tile)
-    }
+    kernels.fill(tile, with: x, blocks: 0..<cols / 32, as: matrices[0].activations)
     return { [self] in
       for matrix in matrices {
         kernels.matmul(

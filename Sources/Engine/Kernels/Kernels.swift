@@ -7,7 +7,8 @@ internal import CKernels
 @safe package struct Kernels: @unchecked Sendable {
   let table: UnsafePointer<ck_kernels>
 
-  /// The instruction set of the table: "scalar", "avx2", "avx512", "amx" or "neon".
+  /// The instruction set of the table: "scalar", "avx2", "avx512", "avx512bf16", "amx" or
+  /// "neon".
   package var name: String { unsafe String(cString: table.pointee.name) }
   /// Most columns one tile may hold.
   let tileColumnsMax: Int
@@ -36,24 +37,25 @@ internal import CKernels
     return table
   }
 
-  /// Writes some blocks of 32 of each column of a tile; `x`: [tile.count][tile.cols].
-  func quantize(_ x: MemoryView<Float>, blocks: Range<Int>, into tile: ActivationTile) {
-    precondition(x.count == tile.count * tile.cols)
-    precondition(blocks.lowerBound >= 0 && blocks.upperBound * 32 <= tile.cols, "blocks \(blocks)")
-    unsafe withUnsafePointer(to: tile.raw) {
-      unsafe table.pointee.quantize(x.base, tile.cols, blocks.lowerBound, blocks.upperBound, $0)
-    }
-  }
-
-  /// Writes some elements of each column of a tile as plain floats, for matrices that are not
-  /// quantised; `x`: [tile.count][tile.cols].
-  func interleave(_ x: MemoryView<Float>, elements: Range<Int>, into tile: ActivationTile) {
+  /// Writes some blocks of 32 of each column of a tile, the last of which may be shorter, in the form
+  /// that some matrices take; `x`: [tile.count][tile.cols].
+  func fill(
+    _ tile: ActivationTile, with x: MemoryView<Float>, blocks: Range<Int>, as form: ActivationForm
+  ) {
     precondition(x.count == tile.count * tile.cols)
     precondition(
-      elements.lowerBound >= 0 && elements.upperBound <= tile.cols, "elements \(elements)")
+      blocks.lowerBound >= 0 && blocks.upperBound <= (tile.cols + 31) / 32, "blocks \(blocks)")
+    let begin = blocks.lowerBound * 32
+    let end = min(blocks.upperBound * 32, tile.cols)
     unsafe withUnsafePointer(to: tile.raw) {
-      unsafe table.pointee.interleave(
-        x.base, tile.cols, elements.lowerBound, elements.upperBound, $0)
+      switch form {
+      case .quantized:
+        precondition(end % 32 == 0, "\(tile.cols) columns")
+        unsafe table.pointee.quantize(
+          x.base, tile.cols, blocks.lowerBound, blocks.upperBound, $0)
+      case .floats: unsafe table.pointee.interleave(x.base, tile.cols, begin, end, $0)
+      case .pairs: unsafe table.pointee.interleave_pairs(x.base, tile.cols, begin, end, $0)
+      }
     }
   }
 
@@ -133,6 +135,16 @@ internal import CKernels
   }
 }
 
+/// What a matrix wants of the activations that it is multiplied with.
+enum ActivationForm: UInt8, Sendable {
+  /// Blocks of int8 with a scale: matrices that are quantised.
+  case quantized = 1
+  /// F32 and F16.
+  case floats = 2
+  /// Rounded to BF16, in pairs: BF16.
+  case pairs = 4
+}
+
 /// Columns of activations interleaved for one kernel call; see `ck_tile`.
 // unchecked: views of ActivationTiles' memory, every block written by one worker.
 @safe struct ActivationTile: @unchecked Sendable {
@@ -148,6 +160,7 @@ struct ActivationTiles: Sendable {
   private let scaledSums: MemoryView<Float>
   private let sums: MemoryView<Int32>
   private let floats: MemoryView<Float>
+  private let pairs: MemoryView<UInt32>
   private let columnLimit: Int
   private let colsMax: Int
 
@@ -161,6 +174,8 @@ struct ActivationTiles: Sendable {
     scaledSums = try memory.room(Float.self, blocks, for: "activations")
     sums = try memory.room(Int32.self, blocks * ck_sum_kind_count, for: "activations")
     floats = try memory.room(Float.self, elements, for: "activations")
+    pairs = try memory.room(
+      UInt32.self, columnLimit * ((colsMax + 1) / 2), for: "activations")
   }
 
   /// The tile of `count` columns of length `cols` whose first is column `first` of the batch.
@@ -171,7 +186,8 @@ struct ActivationTiles: Sendable {
       raw: ck_tile(
         q: quants.base + first * cols, d: scales.base + first * blocks,
         s: scaledSums.base + first * blocks, sums: sums.base + first * blocks * ck_sum_kind_count,
-        f: floats.base + first * cols, count: count, blocks: blocks),
+        f: floats.base + first * cols, pairs: pairs.base + first * ((cols + 1) / 2), count: count,
+        blocks: blocks),
       cols: cols)
   }
 }
@@ -195,10 +211,16 @@ struct PackedMatrix: Sendable {
   /// Number of panels that one worker takes at least: 16 KiB, and as many as the products of floats
   /// take together.
   var panelGrain: Int {
-    takesQuantizedActivations ? max(1, (16 << 10) / max(panelBytes, 1)) : 4
+    activations == .quantized ? max(1, (16 << 10) / max(panelBytes, 1)) : 2
   }
-  /// Whether the kernels want the activations as int8 blocks.
-  var takesQuantizedActivations: Bool { format.rawValue >= ck_format_q8_0.rawValue }
+  /// What the kernels want to have of the activations.
+  var activations: ActivationForm {
+    switch weightFormat {
+    case .f32, .f16: .floats
+    case .bf16: .pairs
+    case .q8_0, .q4_0, .q4_1, .q5_0, .q5_1, .q2_K, .q3_K, .q4_K, .q5_K, .q6_K, .iq4_nl: .quantized
+    }
+  }
 
   /// Takes row-major matrices of the model file, stacked, all of one format; `threads` share the
   /// work.

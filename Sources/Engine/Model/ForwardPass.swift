@@ -260,12 +260,6 @@ struct ForwardPass: Sendable {
     _ inputs: MemoryView<Float>, cols: Int, columnCount: Int, for layers: LinearStack,
     _ worker: WorkerContext
   ) {
-    var wantsQuantized = false
-    var wantsFloats = false
-    for index in 0..<layers.count {
-      guard case .packed(let matrix) = layers[index] else { continue }
-      if matrix.takesQuantizedActivations { wantsQuantized = true } else { wantsFloats = true }
-    }
     worker.offer(layers.panelCount)
     let blocks = worker.share(of: (cols + 31) / 32)
     guard !blocks.isEmpty else { return }
@@ -274,11 +268,11 @@ struct ForwardPass: Sendable {
       let columns = tileColumns(index, of: tiles, columnCount: columnCount)
       let tile = arena.tiles.tile(first: columns.lowerBound, count: columns.count, cols: cols)
       let input = inputs.range(columns.lowerBound * cols, columns.count * cols)
-      if wantsQuantized { kernels.quantize(input, blocks: blocks, into: tile) }
-      if wantsFloats {
-        let elements = blocks.lowerBound * 32..<min(cols, blocks.upperBound * 32)
-        kernels.interleave(input, elements: elements, into: tile)
+      if layers.wants(.quantized) {
+        kernels.fill(tile, with: input, blocks: blocks, as: .quantized)
       }
+      if layers.wants(.floats) { kernels.fill(tile, with: input, blocks: blocks, as: .floats) }
+      if layers.wants(.pairs) { kernels.fill(tile, with: input, blocks: blocks, as: .pairs) }
     }
   }
 

@@ -34,6 +34,7 @@ struct LinearStack: Sendable {
   private(set) var panelCount = 0
   /// See ``PackedMatrix/panelGrain``.
   private(set) var panelGrain = 1
+  private var activationForms: UInt8 = 0
 
   init(_ layers: [LinearLayer]) {
     precondition((1...Self.countMax).contains(layers.count), "\(layers.count) matrices")
@@ -44,8 +45,12 @@ struct LinearStack: Sendable {
       guard case .packed(let matrix) = layer else { continue }
       panelCount += matrix.panelCount
       panelGrain = max(panelGrain, matrix.panelGrain)
+      activationForms |= matrix.activations.rawValue
     }
   }
+
+  /// Whether any matrix takes activations in this form.
+  func wants(_ form: ActivationForm) -> Bool { activationForms & form.rawValue != 0 }
 
   subscript(index: Int) -> LinearLayer {
     guard index < count, let layer = layers[index] else {
