@@ -235,8 +235,7 @@ struct PackedMatrix: Sendable {
     let rows = self.rows
     let panelBytes = ck_panel_bytes(format.raw, cols)
     let panelCount = (rows + 15) / 16
-    let panels = try memory.room(
-      UInt8.self, panelBytes * panelCount, for: "weights", hugePages: true)
+    let panels = try memory.weightRoom(panelBytes * panelCount)
     self.panels = panels
     // A panel may straddle two parts, so rows are gathered first.
     let gathered = try AlignedBuffer(

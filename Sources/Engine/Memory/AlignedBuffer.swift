@@ -43,17 +43,43 @@
 /// Views, and what consists of them, are copied without counting references: workers that count
 /// those of the same object by turns wait for each other's caches.
 struct OwnedMemory: Sendable {
+  /// Address space that is asked for at a time for weights; pages come with their first use.
+  private static let weightChunkBytes = 256 << 20
+  private static let largePageBytes = 2 << 20
+
   private var buffers: [AlignedBuffer] = []
+  /// What is left of the last chunk for weights.
+  private var weightChunk: MemoryView<UInt8>?
 
   /// Zeroed room for `count` elements.
   /// - Throws: ``EngineError/outOfMemory(what:sizeBytes:)`` with `what`.
   mutating func room<Element: BitwiseCopyable>(
-    _ type: Element.Type, _ count: Int, for what: String, hugePages: Bool = false
+    _ type: Element.Type, _ count: Int, for what: String
   ) throws(EngineError) -> MemoryView<Element> {
     let buffer = try AlignedBuffer(sizeBytes: count * MemoryLayout<Element>.stride, for: what)
-    if hugePages { buffer.adviseHugePages() }
     buffers.append(buffer)
     return buffer.view(as: type).range(0, count)
+  }
+
+  /// Zeroed room for the panels of one matrix, which are whole cache lines, behind those of the one
+  /// before: matrices smaller than a large page share it, and what is asked for past the end of one is
+  /// the beginning of the next.
+  /// - Throws: ``EngineError/outOfMemory(what:sizeBytes:)``.
+  mutating func weightRoom(_ sizeBytes: Int) throws(EngineError) -> MemoryView<UInt8> {
+    precondition(sizeBytes >= 0 && sizeBytes.isMultiple(of: 64), "\(sizeBytes) bytes")
+    if let chunk = weightChunk, chunk.count >= sizeBytes {
+      weightChunk = chunk.range(sizeBytes, chunk.count - sizeBytes)
+      return chunk.range(0, sizeBytes)
+    }
+    let size = max(sizeBytes, Self.weightChunkBytes)
+    let buffer = try AlignedBuffer(sizeBytes: size + Self.largePageBytes, for: "weights")
+    buffer.adviseHugePages()
+    buffers.append(buffer)
+    let all = buffer.view(as: UInt8.self)
+    let past = unsafe Int(bitPattern: all.base) % Self.largePageBytes
+    let chunk = all.range(past == 0 ? 0 : Self.largePageBytes - past, size)
+    weightChunk = chunk.range(sizeBytes, size - sizeBytes)
+    return chunk.range(0, sizeBytes)
   }
 }
 
