@@ -24,7 +24,8 @@ def main(paths: list) -> None:
                 f"{summary['tokens_per_step']:.2f}", f"{100 * summary['planner_error']:.0f} %"]
             if "pipeline" in summary:
                 cells += [f"{summary['bytes_per_token']:.0f}",
-                          f"{report['two_process_scaling']:.2f}"]
+                          f"{report['two_process_scaling']:.2f}",
+                          f"{report['two_thread_reading']:.2f}"]
             print("| " + " | ".join(cells) + " |")
             print("  " + ", ".join(
                 f"{name} {value:.2f}" for name, value in sorted(speed["categories"].items())))

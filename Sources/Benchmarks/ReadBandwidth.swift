@@ -36,6 +36,14 @@ package enum ReadBandwidth {
     return Double(buffer.sizeBytes) / best
   }
 
+  /// What two threads read at once in terms of one alone. Where it is near 1, two models whose
+  /// weights no cache holds slow each other down, whatever their processors do.
+  /// - Throws: ``Failure``, and what a pool of two threads throws.
+  package static func scaling() throws -> Double {
+    let alone = try measure(threads: try WorkerThreads(count: 1))
+    return try measure(threads: try WorkerThreads(count: 2)) / alone
+  }
+
   /// Memory that threads read.
   // unchecked: threads write disjoint ranges, once, before any reads.
   @safe private final class Buffer: @unchecked Sendable {

@@ -46,6 +46,7 @@ struct RemoteDecodeBench {
     configuration.localMethods = localMethods
     configuration.shape = shape
     configuration.logLevel = logLevel
+    let readingOfTwo = try ReadBandwidth.scaling()
     let pair = try await RemotePair(configuration)
     do {
       let probe = ScalingProbe(processors: processors, isa: Kernels.best.name)
@@ -58,7 +59,7 @@ struct RemoteDecodeBench {
       await pair.stop()
       let report = RemoteDecodeReport(
         rows: rows, pipelines: pipelines, localMethods: localMethods,
-        roundTripMs: roundTripMilliseconds)
+        roundTripMs: roundTripMilliseconds, twoThreadReading: readingOfTwo)
       switch output {
       case .json: try printJSON(report)
       case .table: FileHandleStream.standardOutput.write(report.table)
@@ -112,12 +113,16 @@ struct RemoteDecodeReport: Encodable {
   /// By which the verifier drafted beside the drafter.
   let localMethods: String
   let twoProcessScaling: Double
+  /// What two threads read from memory at once, in terms of one alone.
+  let twoThreadReading: Double
   let results: [Row]
   let summaries: [Summary]
 
   init(
-    rows: [RemoteBenchmark.Row], pipelines: [Pipeline], localMethods: String, roundTripMs: Double
+    rows: [RemoteBenchmark.Row], pipelines: [Pipeline], localMethods: String, roundTripMs: Double,
+    twoThreadReading: Double
   ) {
+    self.twoThreadReading = twoThreadReading
     self.localMethods = localMethods
     self.roundTripMs = roundTripMs
     twoProcessScaling = Benchmarks::median(rows.map(\.scaling))
@@ -156,7 +161,8 @@ struct RemoteDecodeReport: Encodable {
     var lines = [
       "",
       "speed-up over the target alone; \(rounded(roundTripMs)) ms added to the link; two processes "
-        + "at once did \(rounded(twoProcessScaling)) of what one does; the verifier's own drafts: "
+        + "at once did \(rounded(twoProcessScaling)) of what one does and read "
+        + "\(rounded(twoThreadReading)) of what one reads; the verifier's own drafts: "
         + localMethods,
       "",
       padded("pipeline", 19) + SpeedupSummary.heading + padded("per step", 10)

@@ -28,6 +28,7 @@ extension IntegrationTests {
         let sources: [Source]
       }
       let roundTripMs: Double
+      let twoThreadReading: Double
       let results: [Row]
       let summaries: [Summary]
     }
@@ -62,6 +63,7 @@ extension IntegrationTests {
     private func check(_ report: Report, roundTrip: ClosedRange<Double>) throws {
       #expect(report.results.map(\.pipeline) == ["streamed", "lockstep", "vanilla"])
       #expect(report.summaries.map(\.pipeline) == ["streamed", "lockstep", "vanilla"])
+      #expect(report.twoThreadReading > 0 && report.twoThreadReading < 4)
       for row in report.results {
         #expect(row.tokens > 8, "\(row.pipeline)")
         #expect(row.draftTokens >= row.acceptedTokens)
