@@ -262,3 +262,39 @@ void check_matmul_not_finite(context *c) {
     }
   }
 }
+
+// MARK: subnormals
+
+/// A BF16 whose products with its like are subnormal about as often as not; now and then it is
+/// subnormal itself.
+static uint32_t small_bfloat(context *c) {
+  uint32_t exponent = random_below(c, 8) == 0 ? 0 : 54 + (uint32_t)random_below(c, 20);
+  return ((uint32_t)random_bits(c) & 0x807f0000) | exponent << 23;
+}
+
+/// Products of BF16 take subnormals for zero, as weights, activations, products and sums.
+void check_matmul_subnormal(context *c) {
+  if (!goes_through(c, ck_format_bf16)) return;
+  size_t rows = 33, count = c->kernels->tile_columns_max;
+  for (size_t cols = 1; cols <= 64; cols += 7) {
+    set_case(c, "%zu columns, %zu rows of %zu", count, rows, cols);
+    matrix m = random_matrix(c, ck_format_bf16, rows, cols);
+    float *x = floats(c, count * cols, 1), *got = floats(c, count * rows, 1);
+    float *want = floats(c, count * rows, 0);
+    for (size_t i = 0; i < rows * cols; i++)
+      store_half(m.file + 2 * i, (uint16_t)(small_bfloat(c) >> 16));
+    for (size_t i = 0; i < count * cols; i++) x[i] = float_of(small_bfloat(c));
+    repack(&m);
+    ck_tile tile = new_tile(c, &m, count);
+    fill_tile(c, &m, &tile, x);
+    multiply(c->kernels, &m, got, rows, &tile);
+    multiply(c->scalar, &m, want, rows, &tile);
+    expect_same(c, "out", got, want, count * rows);
+    for (size_t i = 0; i < count * rows; i++)
+      if (fpclassify(got[i]) == FP_SUBNORMAL) fail(c, "out[%zu] is %a", i, (double)got[i]);
+    // Nothing of it is left behind for the floats of others.
+    volatile float smallest = 0x1p-126f;
+    if (smallest / 2 == 0) fail(c, "subnormals are still taken for zero");
+    release(c);
+  }
+}

@@ -74,6 +74,25 @@ MATMUL(q5_k)
 MATMUL(q6_k)
 MATMUL(iq4_nl)
 
+/// With subnormals.
+static void matmul_bf16_subnormal(float *out, size_t out_stride, const uint8_t *panels,
+                                  size_t panel_begin, size_t panel_end, size_t row_count,
+                                  size_t cols, const ck_tile *tile) {
+  for (size_t row = panel_begin * 16; row < smaller(row_count, panel_end * 16); row++) {
+    const uint32_t *w =
+        (const uint32_t *)(panels + row / 16 * ck_panel_bytes(ck_format_bf16, cols)) + row % 16;
+    for (size_t j = 0; j < tile->count; j++) {
+      float sum = 0;
+      for (size_t i = 0; i < (cols + 1) / 2; i++) {
+        uint32_t a = w[16 * i], b = tile->pairs[i * tile->count + j];
+        sum = fmaf(float_of(a & 0xffff0000), float_of(b & 0xffff0000), sum);
+        sum = fmaf(float_of(a << 16), float_of(b << 16), sum);
+      }
+      out[j * out_stride + row] = sum;
+    }
+  }
+}
+
 /// One row too many.
 static void matmul_overrun(float *out, size_t out_stride, const uint8_t *panels,
                            size_t panel_begin, size_t panel_end, size_t row_count, size_t cols,
@@ -238,6 +257,9 @@ static const mutation mutations[] = {
     {"blocks not asked for", check_quantize, {.quantize = quantize_beyond}},
     {"interleave", check_interleave, {.interleave = interleave}},
     {"pairs", check_interleave_pairs, {.interleave_pairs = interleave_pairs}},
+    {"subnormals",
+     check_matmul_subnormal,
+     {.matmul = {[ck_format_bf16] = matmul_bf16_subnormal}}},
     {"overrun", check_matmul_columns, {.matmul = {[ck_format_f32] = matmul_overrun}}},
     {"rms_norm", check_rms_norm, {.rms_norm = rms_norm}},
     {"rope_adjacent", check_rope_adjacent, {.rope_adjacent = rope_adjacent}},

@@ -107,7 +107,7 @@ static inline size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
 typedef void check_function(context *c);
 
-check_function check_matmul_columns, check_matmul_oracle, check_matmul_not_finite;
+check_function check_matmul_columns, check_matmul_oracle, check_matmul_not_finite, check_matmul_subnormal;
 check_function check_quantize, check_interleave, check_interleave_pairs, check_rms_norm, check_silu_multiply;
 check_function check_exponentials, check_rope_adjacent, check_rope_halves, check_gelu_multiply;
 check_function check_add, check_scale, check_soft_cap;

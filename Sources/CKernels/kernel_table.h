@@ -171,18 +171,23 @@ static inline float ck_bfloat_to_float(uint16_t value) {
   return ck_bits_float((uint32_t)value << 16);
 }
 
-/// To the nearest bfloat16, ties to the even one, as the processors' own instruction does: zero for
-/// subnormals, NaN stays NaN.
+/// To the nearest bfloat16, ties to the even one; NaN stays NaN.
 static inline uint16_t ck_float_to_bfloat(float value) {
-  uint32_t bits = ck_float_bits(value), magnitude = bits & 0x7fffffffu;
-  if (magnitude > 0x7f800000u) return (uint16_t)(bits >> 16 | 0x40u);
-  if (magnitude < 0x00800000u) return (uint16_t)(bits >> 16 & 0x8000u);
+  uint32_t bits = ck_float_bits(value);
+  if (value != value) return (uint16_t)(bits >> 16 | 0x40u);  // rounding could make it a number
   return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
 }
 
-/// Two elements, the first in the low half.
+/// Zero for subnormals.
+static inline float ck_flushed(float x) {
+  uint32_t bits = ck_float_bits(x);
+  return (bits & 0x7f800000u) == 0 ? ck_bits_float(bits & 0x80000000u) : x;
+}
+
+/// Two elements, the first in the low half, as the processors' own instruction rounds them.
 static inline uint32_t ck_bfloat_pair(float first, float second) {
-  return ck_float_to_bfloat(first) | (uint32_t)ck_float_to_bfloat(second) << 16;
+  return ck_float_to_bfloat(ck_flushed(first)) |
+         (uint32_t)ck_float_to_bfloat(ck_flushed(second)) << 16;
 }
 
 static inline void ck_interleave_pairs(const float *x, size_t stride, size_t begin, size_t end,

@@ -362,12 +362,6 @@ static void quantize_q6_k(uint8_t out[210], const float x[256]) {
 
 // MARK: rows
 
-static uint16_t float_to_bfloat(float x) {
-  uint32_t bits = ck_float_bits(x);
-  if (x != x) return (uint16_t)(bits >> 16 | 0x40u);  // rounding could make it a number
-  return (uint16_t)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
-}
-
 /// The values of a block, those that are not finite as 0.
 static void copy_finite(float *out, const float *x, size_t count) {
   for (size_t i = 0; i < count; i++) out[i] = x[i] - x[i] == 0.0f ? x[i] : 0.0f;
@@ -394,7 +388,7 @@ void ck_quantize_row(ck_format format, uint8_t *row, const float *x, size_t cols
   if (format == ck_format_f16 || format == ck_format_bf16) {
     for (size_t i = 0; i < cols; i++) {
       bool half = format == ck_format_f16;
-      store16(row + 2 * i, half ? ck_float_to_half(x[i]) : float_to_bfloat(x[i]));
+      store16(row + 2 * i, half ? ck_float_to_half(x[i]) : ck_float_to_bfloat(x[i]));
     }
     return;
   }

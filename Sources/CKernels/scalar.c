@@ -207,14 +207,10 @@ static void matmul_float(ck_format format, float *out, size_t out_stride, const 
   }
 }
 
-/// Zero for subnormals.
-static float flushed(float x) {
-  return (ck_float_bits(x) & 0x7f800000u) == 0 ? copysignf(0.0f, x) : x;
-}
-
 /// One product of a pair added, as vdpbf16ps does it: no subnormals go in or out.
 static float add_product(uint16_t w, uint16_t x, float sum) {
-  return flushed(fmaf(flushed(ck_bfloat_to_float(w)), flushed(ck_bfloat_to_float(x)), sum));
+  sum = fmaf(ck_flushed(ck_bfloat_to_float(w)), ck_flushed(ck_bfloat_to_float(x)), sum);
+  return ck_flushed(sum);
 }
 
 /// Activations are rounded to BF16, too; of each pair the second product is added first.
