@@ -64,7 +64,9 @@ private let lossy: [RuleChoice] = {
         let first = try pair.generate(rule, methods)
         let second = try pair.generate(rule, methods)
         #expect(first.tokens == second.tokens, "\(rule), \(methods)")
-        #expect(first.statistics == second.statistics, "\(rule), \(methods)")
+        // Of exact rules, measured times may decide how much is drafted: no draft changes the text.
+        #expect(
+          rule.isExact || first.statistics == second.statistics, "\(rule), \(methods)")
       }
     }
   }
