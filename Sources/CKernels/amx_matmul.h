@@ -46,7 +46,8 @@ INLINE void panel_tiles(float *out, size_t out_stride, const uint8_t *quants, si
   if (blocks > 1) TILE_DOTS(1, 3, 5, dots[1], quants + quant_bytes, q + 32 * n);
   for (size_t block = 0; block < blocks; block += 2) {
     const size_t next = block + 2;
-    UNROLL for (size_t line = 0; line < 2 * step; line += 64) ask_ahead(passed + line);
+    UNROLL for (size_t line = 0; line < 2 * step; line += 64)
+      ask_ahead(passed + line, straight_ahead);
     passed += 2 * step;
     if (next < blocks)
       TILE_DOTS(0, 2, 4, dots[next % 4], quants + quant_bytes * next, q + 32 * n * next);

@@ -12,13 +12,17 @@ INLINE void PAIRS(panels)(float *out, size_t out_stride, const uint8_t *base, si
   const uint32_t *x = tile->pairs;
   lanes acc[TILE_MAX];
   UNROLL for (size_t j = 0; j < n * p; j++) acc[j] = lanes_zero();
-  for (size_t k = 0; k < cols; k += 2, x += n) {
-    UNROLL for (size_t i = 0; i < p; i++) {
-      const uint8_t *weights = base + i * panel_bytes + 32 * k;
-      ask_ahead(weights);
-      words w = words_load(weights);
-      UNROLL for (size_t j = 0; j < n; j++)
-        acc[i * n + j] = DOT_PAIRS(acc[i * n + j], w, x + j);
+  for (size_t begin = 0; begin < cols; begin += FLOAT_RUN) {
+    const size_t end = cols - begin < FLOAT_RUN ? cols : begin + FLOAT_RUN;
+    const distances d = distances_at(32 * begin, panel_bytes, p);
+    for (size_t k = begin; k < end; k += 2, x += n) {
+      UNROLL for (size_t i = 0; i < p; i++) {
+        const uint8_t *weights = base + i * panel_bytes + 32 * k;
+        ask_ahead(weights, d);
+        words w = words_load(weights);
+        UNROLL for (size_t j = 0; j < n; j++)
+          acc[i * n + j] = DOT_PAIRS(acc[i * n + j], w, x + j);
+      }
     }
   }
   UNROLL for (size_t i = 0; i < p; i++) {

@@ -5,10 +5,28 @@
 #define PREFETCH_NEAR 6144
 #define PREFETCH_FAR 49152
 
+/// How far ahead of what is read to ask.
+typedef struct distances {
+  size_t far, near;
+} distances;
+
+/// Those for weights that are read one after the other.
+static const distances straight_ahead = {PREFETCH_FAR, PREFETCH_NEAR};
+
+/// Those where `together` panels of `bytes` are read side by side, of each `at` bytes so far: after
+/// the end of one comes the panel that is next in its place.
+INLINE distances distances_at(size_t at, size_t bytes, const size_t together) {
+  const size_t skipped = (together - 1) * bytes;
+  distances d = straight_ahead;
+  if (at + d.far >= bytes) d.far += skipped;
+  if (at + d.near >= bytes) d.near += skipped;
+  return d;
+}
+
 /// Asks for the weights that will be read long after those at `weights`, and soon after.
-INLINE void ask_ahead(const uint8_t *weights) {
-  __builtin_prefetch(weights + PREFETCH_FAR, 0, 2);
-  __builtin_prefetch(weights + PREFETCH_NEAR, 0, 3);
+INLINE void ask_ahead(const uint8_t *weights, distances d) {
+  __builtin_prefetch(weights + d.far, 0, 2);
+  __builtin_prefetch(weights + d.near, 0, 3);
 }
 
 /// Weights of eight bits go through sums_dot_signed.
@@ -191,7 +209,7 @@ INLINE void panel_quantized(ck_format format, float *out, size_t out_stride,
   const size_t step =
       quant_bytes + ck_side_bytes(format) + (ck_has_minimum(format) ? 64 : 32) / together;
   for (size_t block = 0; block < blocks; block++) {
-    UNROLL for (size_t line = 0; line < step; line += 64) ask_ahead(passed + line);
+    UNROLL for (size_t line = 0; line < step; line += 64) ask_ahead(passed + line, straight_ahead);
     passed += step;
     if (block % together == 0) {
       scale = lanes_load_half(scales);
@@ -224,6 +242,10 @@ INLINE lanes load_weights(ck_format format, const uint8_t *base, size_t k) {
                                  : lanes_load_half((const uint16_t *)base + 16 * k);
 }
 
+/// Elements of a row of floats after which the distances are looked at again: few enough for the
+/// first cache.
+#define FLOAT_RUN 128
+
 /// `p` panels of a float matrix times `n` columns: two at once keep enough independent additions in
 /// flight when there are few columns, and share the loads of theirs when there are more.
 INLINE void panels_float(ck_format format, float *out, size_t out_stride, const uint8_t *base,
@@ -233,14 +255,17 @@ INLINE void panels_float(ck_format format, float *out, size_t out_stride, const 
   const float *x = tile->f;
   lanes acc[TILE_MAX];
   UNROLL for (size_t j = 0; j < n * p; j++) acc[j] = lanes_zero();
-  for (size_t k = 0; k < cols; k++) {
-    UNROLL for (size_t i = 0; i < p; i++) {
-      ask_ahead(base + i * panel_bytes + k * (16 * width));
-      lanes w = load_weights(format, base + i * panel_bytes, k);
-      UNROLL for (size_t j = 0; j < n; j++)
-        acc[i * n + j] = lanes_fma(w, lanes_set1(x[j]), acc[i * n + j]);
+  for (size_t begin = 0; begin < cols; begin += FLOAT_RUN) {
+    const size_t end = cols - begin < FLOAT_RUN ? cols : begin + FLOAT_RUN;
+    const distances d = distances_at(begin * (16 * width), panel_bytes, p);
+    for (size_t k = begin; k < end; k++, x += n) {
+      UNROLL for (size_t i = 0; i < p; i++) {
+        ask_ahead(base + i * panel_bytes + k * (16 * width), d);
+        lanes w = load_weights(format, base + i * panel_bytes, k);
+        UNROLL for (size_t j = 0; j < n; j++)
+          acc[i * n + j] = lanes_fma(w, lanes_set1(x[j]), acc[i * n + j]);
+      }
     }
-    x += n;
   }
   UNROLL for (size_t i = 0; i < p; i++) {
     size_t rows = row_count - 16 * i;
@@ -255,12 +280,12 @@ INLINE void panels_float(ck_format format, float *out, size_t out_stride, const 
 INLINE void pair_halves(ck_format format, float *out, size_t out_stride, const uint8_t *base,
                         size_t panel_bytes, size_t cols, size_t row_count, const ck_tile *tile,
                         const size_t n) {
-  enum { run = 128 };
   const size_t halves[2] = {(n + 1) / 2, n / 2};
   lanes sums[2][TILE_MAX];
   UNROLL for (size_t j = 0; j < n; j++) sums[0][j] = sums[1][j] = lanes_zero();
-  for (size_t begin = 0; begin < cols; begin += run) {
-    size_t end = cols - begin < run ? cols : begin + run;
+  for (size_t begin = 0; begin < cols; begin += FLOAT_RUN) {
+    size_t end = cols - begin < FLOAT_RUN ? cols : begin + FLOAT_RUN;
+    const distances d = distances_at(32 * begin, panel_bytes, 2);
     UNROLL for (size_t h = 0; h < 2; h++) {
       const size_t first = h ? halves[0] : 0, c = halves[h];
       const float *x = tile->f + begin * n + first;
@@ -269,7 +294,7 @@ INLINE void pair_halves(ck_format format, float *out, size_t out_stride, const u
       UNROLL for (size_t j = 0; j < 2 * c; j++) acc[j] = sums[j / c][first + j % c];
       // Unrolled, the sums would not stay in registers.
       _Pragma("clang loop unroll(disable)") for (size_t k = begin; k < end; k++, x += n) {
-        ask_ahead(panel + 32 * k);
+        ask_ahead(panel + 32 * k, d);
         UNROLL for (size_t i = 0; i < 2; i++) {
           lanes w = load_weights(format, base + i * panel_bytes, k);
           UNROLL for (size_t j = 0; j < c; j++)
