@@ -36,12 +36,12 @@ package enum ReadBandwidth {
     return Double(buffer.sizeBytes) / best
   }
 
-  /// What two threads read at once in terms of one alone. Where it is near 1, two models whose
+  /// What several threads read at once in terms of one alone. Where it is near 1, two models whose
   /// weights no cache holds slow each other down, whatever their processors do.
-  /// - Throws: ``Failure``, and what a pool of two threads throws.
-  package static func scaling() throws -> Double {
+  /// - Throws: ``Failure``, and what a pool of so many threads throws.
+  package static func scaling(threadCount: Int = 2) throws -> Double {
     let alone = try measure(threads: try WorkerThreads(count: 1))
-    return try measure(threads: try WorkerThreads(count: 2)) / alone
+    return try measure(threads: try WorkerThreads(count: threadCount)) / alone
   }
 
   /// Memory that threads read.

@@ -9,8 +9,9 @@ struct BenchCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "bench", abstract: "Measure speed on this machine.",
     subcommands: [
-      EngineBenchCommand.self, KernelBenchCommand.self, DecodeBenchCommand.self,
-      LoadBenchCommand.self, CollaborateBenchCommand.self, MemoryBenchCommand.self,
+      EngineBenchCommand.self, ThreadBenchCommand.self, KernelBenchCommand.self,
+      DecodeBenchCommand.self, LoadBenchCommand.self, CollaborateBenchCommand.self,
+      MemoryBenchCommand.self,
     ])
 }
 
@@ -115,7 +116,7 @@ struct EngineBenchCommand: ParsableCommand {
     }
   }
 
-  private static func numbers(_ list: String, option: String, limit: Int) throws -> [Int] {
+  static func numbers(_ list: String, option: String, limit: Int) throws -> [Int] {
     try list.split(separator: ",").map { part in
       guard let number = Int(part), number >= 1, number <= limit else {
         throw ValidationError("\(option): \"\(part)\" is not a number of tokens from 1 to \(limit)")

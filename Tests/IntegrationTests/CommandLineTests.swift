@@ -126,6 +126,30 @@ extension SecondRowTests {
       #expect(report["isa"] is String && report["threads"] as? Int == 1)
     }
 
+    @Test func benchHoldsThreadsAgainstOne() async throws {
+      let arguments = [
+        "bench", "threads", "-m", try TestFiles.modelPath(), "-t", "2", "-p", "16", "-n", "4",
+        "--nodes", "4", "-r", "1",
+      ]
+      let report = try json(try await Daemon.output(arguments + ["-o", "json"]).output)
+      #expect(report["threads"] as? Int == 2 && report["reading"] as? Double ?? 0 > 0)
+      let rows = try #require(report["results"] as? [[String: Any]])
+      #expect(rows.map { $0["test"] as? String } == ["tg4", "v4", "pp16"])
+      for row in rows {
+        for (middle, least, most) in [
+          ("speedup", "least", "most"), ("apart_speedup", "apart_least", "apart_most"),
+        ] {
+          let value = try #require(row[middle] as? Double)
+          #expect(value > 0 && row[least] as? Double == value && row[most] as? Double == value)
+        }
+        let one = try #require(row["one_thread_tokens_per_second"] as? Double)
+        let two = try #require(row["tokens_per_second"] as? Double)
+        #expect(abs(two / one / (row["speedup"] as? Double ?? 0) - 1) < 1e-9)
+      }
+      let table = String(decoding: try await Daemon.output(arguments).output, as: UTF8.self)
+      #expect(table.contains("speed-up") && table.contains("2 engines of one thread at once"))
+    }
+
     /// Every step says what was expected and what came; the tokens are checked by the command.
     @Test func benchExplainsItsSteps() async throws {
       let arguments = [
@@ -276,6 +300,8 @@ extension SecondRowTests {
       (["logits", "-m", "MODEL", "--tokens", "1,99999999"], "49152"),
       (["logits", "-m", "MODEL", "--tokens", "1", "--backend", "cuda"], "openblas"),
       (["bench", "engine", "-m", "MODEL", "-p", "0"], "0"),
+      (["bench", "threads", "-m", "MODEL", "-t", "1"], "2 or more"),
+      (["bench", "threads", "-m", "MODEL", "-t", "2", "--nodes", "4,x"], "--nodes"),
       (["bench", "decode", "-m", "MODEL", "--prompts", "x", "--sessions", "2"], "--explain"),
       (["bench", "decode", "-m", "MODEL"], "--random-prompts"),
       (
