@@ -94,11 +94,13 @@ extension SecondRowTests {
       let cluster = try await RunningCluster(specType: "none")
       let drafter = try await cluster.startDrafter(specType: "draft", model: draft.path)
       var switches = 0
+      var all: [(query: CompletionQuery, tokens: [UInt32])] = []
       for method in [.entropy, .leading, .oracle, .contrastive]
         as [CollaborationParameters.Method]
       {
         let parameters = Self.parameters(method)
         let expected = try await local(draft, parameters)
+        all.append((query(parameters), expected.tokens))
         let result = try await ask(cluster, query(parameters))
         #expect(result.tokens.map(\.rawValue) == expected.tokens, "\(method)")
         let label = try #require(result.collaboration)
@@ -113,7 +115,31 @@ extension SecondRowTests {
       let expected = try await local(draft, parameters, mirostat: true)
       let result = try await ask(cluster, query(parameters, mirostat: true))
       #expect(result.tokens.map(\.rawValue) == expected.tokens)
+      all.append((query(parameters, mirostat: true), expected.tokens))
+      try await askAtOnce(cluster, all + all)
       #expect(drafter.isRunning && cluster.verifier.isRunning)
+    }
+
+    /// Under load: all of these and, between them, as many that nobody shares the writing of.
+    private func askAtOnce(
+      _ cluster: RunningCluster, _ all: [(query: CompletionQuery, tokens: [UInt32])]
+    ) async throws {
+      let alone = try await run(["-m", try TestFiles.modelPath(), "--spec-type", "none"])
+      try await withThrowingTaskGroup { group in
+        for (collaborative, tokens) in all {
+          group.addTask {
+            let result = try await ask(cluster, collaborative)
+            #expect(result.tokens.map(\.rawValue) == tokens)
+            #expect(result.collaboration?.isDegraded == false)
+          }
+          group.addTask {
+            let result = try await ask(cluster, query(nil))
+            #expect(result.tokens.map(\.rawValue) == alone.tokens)
+            #expect(result.collaboration == nil)
+          }
+        }
+        try await group.waitForAll()
+      }
     }
 
     @Test func theEndsOfTheThresholdAreOneModelAlone() async throws {

@@ -54,6 +54,8 @@ final class DrafterCore {
   private let clock = ContinuousClock()
   private var sources: KeptSources
   var entries: [Entry] = []
+  /// Verifiers that have taken this drafter's registration.
+  private var linkedEndpoints: Set<String> = []
   private var turn = 0
   /// Of one token.
   private var draftDuration = Duration.milliseconds(5)
@@ -113,8 +115,10 @@ final class DrafterCore {
     case .assign(let id, let message): assign(id, message)
     case .endDraft(let id): if let index = index(of: id) { remove(index) }
     case .linked(let endpoint):
+      linkedEndpoints.insert(endpoint)
       for index in entries.indices where entries[index].endpoint == endpoint { attach(index) }
     case .unlinked(let endpoint):
+      linkedEndpoints.remove(endpoint)
       for index in entries.indices where entries[index].endpoint == endpoint {
         entries[index].hasWork = false
         entries[index].drafting = nil
@@ -140,7 +144,11 @@ final class DrafterCore {
     }
     entries.append(Entry(id: id, endpoint: message.verifierEndpoint))
     activeCount.store(entries.count)
-    outlets.connect(message.verifierEndpoint)
+    // The other sessions of the verifier stay as they are: what they hold would be lost.
+    guard linkedEndpoints.contains(message.verifierEndpoint) else {
+      return outlets.connect(message.verifierEndpoint)
+    }
+    attach(entries.count - 1)
   }
 
   private func attach(_ index: Int) {

@@ -175,11 +175,8 @@ package final class DrafterWorker: Sendable {
   private func keepConnections() async {
     await withDiscardingTaskGroup { group in
       for await endpoint in requests {
-        if dealers.withLock({ $0[endpoint] }) != nil {
-          // A second session on the same verifier: the link may stand already.
-          mailbox.post(.linked(endpoint: endpoint))
-          continue
-        }
+        // A second session on the same verifier: both attach when the link stands.
+        if dealers.withLock({ $0[endpoint] }) != nil { continue }
         do {
           let dealer = try ZeroMQDealer(context, connect: endpoint)
           dealers.withLock { $0[endpoint] = dealer }
