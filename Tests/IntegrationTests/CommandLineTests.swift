@@ -231,9 +231,10 @@ extension SecondRowTests {
     /// depends on what else the machine does.
     @Test func aWarmStoreChangesNoTokenAndKeepsWhatTextsTaught() async throws {
       let model = try TestFiles.modelPath()
-      let path = FileManager.default.temporaryDirectory
-        .appending(path: "warm-\(UUID().uuidString).store").path()
-      defer { try? FileManager.default.removeItem(atPath: path) }  // Best effort: it is temporary.
+      let folder = FileManager.default.temporaryDirectory
+        .appending(path: "slipstream-warm-\(UUID().uuidString)")
+      let path = folder.appending(path: "a.store").path()
+      defer { try? FileManager.default.removeItem(at: folder) }  // Best effort: it is temporary.
       func answer(_ options: [String]) async throws -> (tokens: [Int], steps: Int) {
         let result = try await Daemon.output(
           [

@@ -11,8 +11,12 @@ private final class StoreFolder: Sendable {
     .appending(path: "slipstream-store-\(UUID().uuidString)")
   private let noticed = Mutex<[DraftStoreNotice]>([])
 
-  // What is left over in the temporary folder harms nobody.
-  deinit { try? FileManager.default.removeItem(at: url) }
+  deinit {
+    for name in [url.path(), url.path() + ".lock"] {
+      // What is left over in the temporary folder harms nobody.
+      try? FileManager.default.removeItem(atPath: name)
+    }
+  }
 
   var path: String { url.appending(path: "s/a.store").path() }
   var notices: [DraftStoreNotice] { noticed.withLock { $0 } }
