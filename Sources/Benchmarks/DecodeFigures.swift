@@ -4,8 +4,6 @@ import InferenceTypes
 
 /// What decoding one token after the other asks of the machine.
 package struct DecodeFigures: Sendable {
-  /// Bytes per second that the threads can read.
-  package let readBandwidth: Double
   /// Bytes of weights and of keys and values that one token reads.
   package let bytesPerToken: Double
   /// Allocations of a pass of one token at steady state; `nil` where they cannot be counted.
@@ -14,18 +12,28 @@ package struct DecodeFigures: Sendable {
   /// Measures what does not depend on speed; `depth` is the mean number of positions that a token
   /// attends to.
   ///
-  /// - Throws: ``EngineError``, ``ReadBandwidth/Failure``.
+  /// - Throws: ``EngineError``.
   package init(engine: InferenceEngine, depth: Double) throws {
-    readBandwidth = try ReadBandwidth.measure(threads: engine.threads)
     bytesPerToken =
       Double(engine.model.sizeBytes)
       + depth * Double(engine.pool.layout.blockBytes) / Double(BlockLayout.length)
     allocationsPerPass = try Self.allocations(engine)
   }
 
-  /// Share of the read bandwidth that decoding at this speed uses.
-  package func share(tokensPerSecond: Double) -> Double {
-    tokensPerSecond * bytesPerToken / readBandwidth
+  /// Shares of the read bandwidth that decoding uses: of each turn's own, because memory is faster in
+  /// one moment than in the next. Empty where it was not measured.
+  package func shares(of decode: EngineBenchmark.Measurement) -> [Double] {
+    shares(of: decode, seconds: decode.seconds)
+  }
+
+  /// The same of the peer.
+  package func peerShares(of decode: EngineBenchmark.Measurement) -> [Double] {
+    shares(of: decode, seconds: decode.peerSeconds)
+  }
+
+  private func shares(of decode: EngineBenchmark.Measurement, seconds: [Double]) -> [Double] {
+    let bytes = Double(decode.test.tokenCount) * bytesPerToken
+    return zip(seconds, decode.readBandwidths).map { bytes / $0 / $1 }
   }
 
   private static func allocations(_ engine: InferenceEngine) throws -> Double? {

@@ -33,6 +33,9 @@ package struct EngineBenchmark {
     package let test: Test
     package var seconds: [Double] = []
     package var peerSeconds: [Double] = []
+    /// Bytes per second that the threads read just before and after each of `seconds`, their mean;
+    /// of decoding only.
+    package fileprivate(set) var readBandwidths: [Double] = []
 
     package var tokensPerSecond: Double { Double(test.tokenCount) / median(seconds) }
     package var peerTokensPerSecond: Double? {
@@ -50,10 +53,13 @@ package struct EngineBenchmark {
   private static let verifyContext = 32
   private let engine: InferenceEngine
   private let peer: PeerProcess?
+  private let bandwidth: ReadBandwidth?
 
-  package init(engine: InferenceEngine, peer: PeerProcess?) {
+  /// `bandwidth`: of the engine's threads, to be measured beside decoding.
+  package init(engine: InferenceEngine, peer: PeerProcess?, bandwidth: ReadBandwidth? = nil) {
     self.engine = engine
     self.peer = peer
+    self.bandwidth = bandwidth
   }
 
   /// Runs all tests `roundCount` times, taking turns, so that a noisy moment hits all of them;
@@ -64,15 +70,23 @@ package struct EngineBenchmark {
       for index in measurements.indices {
         let test = measurements[index].test
         Self.settle(peer)
+        let before = readBandwidth(beside: test)
         let own = try time(test)
+        let after = readBandwidth(beside: test)
         Self.settle(peer)
         let other = try peer?.time(test)
         guard round > 0 else { continue }
         measurements[index].seconds.append(own)
         if let other { measurements[index].peerSeconds.append(other) }
+        if let before, let after { measurements[index].readBandwidths.append((before + after) / 2) }
       }
     }
     return measurements
+  }
+
+  private func readBandwidth(beside test: Test) -> Double? {
+    guard case .decode = test else { return nil }
+    return bandwidth?.measure(roundCount: 3)
   }
 
   /// The threads of the other side wait in loops for a moment before they sleep; they must not be

@@ -43,7 +43,7 @@ package struct KernelBenchmark {
     self.roundCount = roundCount
     let hasTiles = kernels.name == "amx"
     limits = Limits(
-      readBandwidth: try ReadBandwidth.measure(threads: try WorkerThreads(count: 1)),
+      readBandwidth: try ReadBandwidth(threads: try WorkerThreads(count: 1)).measure(),
       integerProducts: Self.products(hasTiles ? "avx512" : kernels.name, cmeasure_integers),
       tileProducts: hasTiles ? Self.products(kernels.name, cmeasure_integers) : 0,
       floatProducts: Self.products(kernels.name, cmeasure_floats),

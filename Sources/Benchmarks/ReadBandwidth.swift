@@ -3,7 +3,7 @@ package import Engine
 import Foundation
 
 /// How fast this machine's memory can be read, by the threads that a model computes with.
-package enum ReadBandwidth {
+package struct ReadBandwidth {
   /// No memory for the measurement.
   package struct Failure: Error, CustomStringConvertible {
     package let sizeBytes: Int
@@ -12,25 +12,27 @@ package enum ReadBandwidth {
     }
   }
 
-  /// Every thread reads its part of a buffer in the order of addresses; the best of `roundCount`
-  /// rounds counts.
-  ///
+  private let threads: WorkerThreads
+  private let buffer: Buffer
+
   /// The buffer is at least 256 MiB and four times the largest cache, so that little of it is still
   /// there when it is read again.
-  /// - Returns: bytes per second.
   /// - Throws: ``Failure``.
-  package static func measure(threads: WorkerThreads, roundCount: Int = 7) throws -> Double {
+  package init(threads: WorkerThreads) throws {
     let buffer = try Buffer(sizeBytes: max(256 << 20, 4 * cmeasure_cache_bytes()))
-    let lineCount = buffer.sizeBytes / Buffer.alignment
-    @Sendable func part(_ worker: WorkerContext) -> Range<Int> {
-      let lines = worker.share(of: lineCount)
-      return lines.lowerBound * Buffer.alignment..<lines.upperBound * Buffer.alignment
-    }
+    self.threads = threads
+    self.buffer = buffer
     // Memory that was never written is one page of zeros, again and again.
-    threads.run { worker in buffer.fill(part(worker)) }
+    threads.run { worker in buffer.fill(buffer.part(worker)) }
+  }
+
+  /// Every thread reads its part of the buffer in the order of addresses; the best of `roundCount`
+  /// rounds counts.
+  /// - Returns: bytes per second.
+  package func measure(roundCount: Int = 7) -> Double {
     var best = Double.infinity
     for _ in 0..<roundCount {
-      let seconds = seconds { threads.run { worker in buffer.read(part(worker)) } }
+      let seconds = seconds { threads.run { worker in buffer.read(buffer.part(worker)) } }
       best = min(best, seconds)
     }
     return Double(buffer.sizeBytes) / best
@@ -40,8 +42,8 @@ package enum ReadBandwidth {
   /// weights no cache holds slow each other down, whatever their processors do.
   /// - Throws: ``Failure``, and what a pool of so many threads throws.
   package static func scaling(threadCount: Int = 2) throws -> Double {
-    let alone = try measure(threads: try WorkerThreads(count: 1))
-    return try measure(threads: try WorkerThreads(count: threadCount)) / alone
+    let alone = try ReadBandwidth(threads: try WorkerThreads(count: 1)).measure()
+    return try ReadBandwidth(threads: try WorkerThreads(count: threadCount)).measure() / alone
   }
 
   /// Memory that threads read.
@@ -60,6 +62,11 @@ package enum ReadBandwidth {
     }
 
     deinit { unsafe cmeasure_unmap(base, sizeBytes) }
+
+    func part(_ worker: WorkerContext) -> Range<Int> {
+      let lines = worker.share(of: sizeBytes / Self.alignment)
+      return lines.lowerBound * Self.alignment..<lines.upperBound * Self.alignment
+    }
 
     func fill(_ range: Range<Int>) {
       unsafe UnsafeMutableRawBufferPointer(start: base, count: sizeBytes)[range]

@@ -97,13 +97,15 @@ struct EngineBenchCommand: ParsableCommand {
       memory.add(try peer.peakMemory())
     }
     let peer = try compare.map { _ in try startPeer(contextLength: peerContext) }
+    let benchmark = EngineBenchmark(
+      engine: engine, peer: peer, bandwidth: try ReadBandwidth(threads: engine.threads))
+    let measurements = try benchmark.run(tests, roundCount: repetitions)
     var report = EngineBenchReport(
-      measurements: try EngineBenchmark(engine: engine, peer: peer)
-        .run(tests, roundCount: repetitions),
-      engine: engine, peer: peer?.name, model: URL(filePath: model.model).lastPathComponent)
+      measurements: measurements, engine: engine, peer: peer?.name,
+      model: URL(filePath: model.model).lastPathComponent)
     report.add(memory)
-    if decoded > 0 {
-      report.add(try DecodeFigures(engine: engine, depth: Double(decoded) / 2))
+    if let decode = measurements.first(where: { $0.test == .decode(decoded) }) {
+      report.add(try DecodeFigures(engine: engine, depth: Double(decoded) / 2), of: decode)
     }
     if let lengths {
       report.add(

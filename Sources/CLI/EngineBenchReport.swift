@@ -24,8 +24,10 @@ struct EngineBenchReport: Encodable {
   private(set) var allocationsPerPass: Double?
   private(set) var readBandwidthGbPerS: Double?
   private(set) var decodeBytesPerToken: Double?
-  /// Share of the read bandwidth that decoding uses.
+  /// Share of the read bandwidth that decoding uses: median, least and most of the turns.
   private(set) var decodeBandwidthShare: Double?
+  private(set) var decodeBandwidthShareLeast: Double?
+  private(set) var decodeBandwidthShareMost: Double?
   private(set) var peerDecodeBandwidthShare: Double?
   private(set) var contexts: [Context]?
   /// Where attention is half of a token's time; not there where no measured length takes so long.
@@ -67,13 +69,16 @@ struct EngineBenchReport: Encodable {
 
   mutating func add(_ memory: PeakMemoryReport) { peakMemory = memory }
 
-  mutating func add(_ figures: DecodeFigures) {
+  mutating func add(_ figures: DecodeFigures, of decode: EngineBenchmark.Measurement) {
     allocationsPerPass = figures.allocationsPerPass
-    readBandwidthGbPerS = figures.readBandwidth / 1e9
     decodeBytesPerToken = figures.bytesPerToken
-    guard let decode = results.first(where: { $0.test.hasPrefix("tg") }) else { return }
-    decodeBandwidthShare = figures.share(tokensPerSecond: decode.tokensPerSecond)
-    peerDecodeBandwidthShare = decode.peerTokensPerSecond.map { figures.share(tokensPerSecond: $0) }
+    readBandwidthGbPerS = median(decode.readBandwidths) / 1e9
+    let shares = figures.shares(of: decode)
+    decodeBandwidthShare = median(shares)
+    decodeBandwidthShareLeast = shares.min()
+    decodeBandwidthShareMost = shares.max()
+    guard peer != nil else { return }
+    peerDecodeBandwidthShare = median(figures.peerShares(of: decode))
   }
 
   mutating func add(_ measurements: [ContextBenchmark.Measurement]) {
@@ -165,11 +170,13 @@ struct EngineBenchReport: Encodable {
   private var figureLines: [String] {
     var lines = [""]
     if let bandwidth = readBandwidthGbPerS, let bytes = decodeBytesPerToken,
-      let share = decodeBandwidthShare
+      let share = decodeBandwidthShare, let least = decodeBandwidthShareLeast,
+      let most = decodeBandwidthShareMost
     {
       lines.append(
         "read bandwidth \(rounded(bandwidth)) GB/s; a token reads \(rounded(bytes / 1e6)) MB, so "
-          + "decoding uses \(rounded(share * 100))%"
+          + "decoding uses \(rounded(share * 100))% (turns \(rounded(least * 100)) to "
+          + "\(rounded(most * 100)))"
           + (peerDecodeBandwidthShare.map { "; peer \(rounded($0 * 100))% of the same" } ?? ""))
       lines.append(
         "allocations per pass: " + (allocationsPerPass.map { rounded($0) } ?? "not counted here"))
