@@ -48,9 +48,11 @@ package enum SpeedTable {
   ///
   /// - Returns: `nil` where a text was not the target's own, which would be a defect.
   package static func speedUp(
-    _ cell: Cell, pipeline: Pipeline, tokenCount: Int = 20_000, seed: UInt64 = 1
+    _ cell: Cell, pipeline: Pipeline, tokenCount: Int = 20_000, seed: UInt64 = 1,
+    linger: Linger = .worthwhile
   ) -> Double? {
-    let scenario = scenario(cell, pipeline: pipeline, tokenCount: tokenCount, seed: seed)
+    var scenario = scenario(cell, pipeline: pipeline, tokenCount: tokenCount, seed: seed)
+    scenario.linger = linger
     var cluster = SimulatedCluster(scenario)
     cluster.run(until: .max)
     guard cluster.violations.isEmpty, let client = cluster.clients.first,

@@ -72,30 +72,91 @@ import Testing
     #expect(gate.mayPublish(at: .milliseconds(1600)))
   }
 
-  @Test func onlyDraftsThatComeInTimeAreExpected() {
-    func isExpected(_ arrivals: DraftArrivals, at milliseconds: Int) -> Bool {
-      arrivals.isExpected(
-        within: .milliseconds(10), silence: .milliseconds(200), at: .milliseconds(milliseconds))
+  @Test func draftsAreExpectedWhenTheirDrafterCanHaveThem() {
+    func next(_ arrivals: DraftArrivals, at milliseconds: Int) -> Duration? {
+      arrivals.forecast(silence: .milliseconds(200), at: .milliseconds(milliseconds))?.next
     }
-    var far = DraftArrivals()
-    #expect(!isExpected(far, at: 0))
-    far.received(liveCount: 2, at: .milliseconds(5))
-    #expect(isExpected(far, at: 6) && isExpected(far, at: 204) && !isExpected(far, at: 205))
-    far.published(at: .milliseconds(50))
-    far.received(liveCount: 0, at: .milliseconds(51))
-    #expect(!isExpected(far, at: 52))
-    far.received(liveCount: 1, at: .milliseconds(90))
-    #expect(isExpected(far, at: 91))
-    far.published(at: .milliseconds(100))
-    far.received(liveCount: 0, at: .milliseconds(101))
-    #expect(!isExpected(far, at: 102), "its drafts take 40 ms to come again")
-    var near = DraftArrivals()
-    for round in 1...2 {
-      near.received(liveCount: 1, at: .milliseconds(round * 100))
-      near.published(at: .milliseconds(round * 100 + 10))
-      near.received(liveCount: 0, at: .milliseconds(round * 100 + 11))
-      if round == 2 { #expect(isExpected(near, at: 212)) }
-      near.received(liveCount: 1, at: .milliseconds(round * 100 + 16))
+    var arrivals = DraftArrivals()
+    #expect(next(arrivals, at: 0) == nil)
+    for time in [5, 15, 25] { arrivals.received(liveCount: 2, at: .milliseconds(time)) }
+    #expect(next(arrivals, at: 26) == .milliseconds(35))
+    #expect(next(arrivals, at: 40) == .milliseconds(40), "it is late")
+    #expect(next(arrivals, at: 46) == nil, "it has stopped, and when it goes on nobody knows")
+    arrivals.published(contradictsDrafts: true, at: .milliseconds(50))
+    #expect(next(arrivals, at: 51) == nil)
+    arrivals.received(liveCount: 0, at: .milliseconds(52))
+    arrivals.received(liveCount: 1, at: .milliseconds(90))
+    #expect(next(arrivals, at: 91) == .milliseconds(100))
+    // Its drafts take 40 ms to come again, whether the truth says at once that they died or they do.
+    arrivals.published(contradictsDrafts: true, at: .milliseconds(100))
+    #expect(next(arrivals, at: 102) == .milliseconds(140))
+    arrivals.received(liveCount: 1, at: .milliseconds(140))
+    arrivals.published(contradictsDrafts: false, at: .milliseconds(150))
+    arrivals.received(liveCount: 0, at: .milliseconds(151))
+    #expect(next(arrivals, at: 152) == .milliseconds(190))
+    #expect(next(arrivals, at: 212) == nil, "it should have come")
+    arrivals.received(liveCount: 1, at: .milliseconds(195))
+    // As far ahead as it may go, it hears of the truth first.
+    arrivals.published(contradictsDrafts: false, at: .milliseconds(300))
+    #expect(next(arrivals, at: 301).map { $0 >= .milliseconds(340) } == true)
+    #expect(next(arrivals, at: 396) == nil, "it is silent")
+  }
+
+  @Test func aStepWaitsForDraftsThatAreWorthIt() {
+    let step = Duration.milliseconds(100)
+    func waits(
+      gap: Int, value: Float, acceptance: Float = 0.8, _ linger: DraftLinger = DraftLinger()
+    ) -> Bool {
+      var linger = linger
+      let gap = Duration.milliseconds(gap)
+      let now = Duration.seconds(9)
+      return linger.deadline(
+        DraftArrivals.Forecast(next: now + gap, gap: gap, turnaround: gap), value: value,
+        acceptance: acceptance, liveCount: 0, nodeCost: 0.01, step: step, at: now) != nil
     }
+    #expect(waits(gap: 1, value: 0.8) && waits(gap: 1, value: 0.1) && !waits(gap: 1, value: 0.01))
+    #expect(waits(gap: 20, value: 0.8) && !waits(gap: 20, value: 0.2))
+    #expect(!waits(gap: 80, value: 0.8), "a step brings as much")
+    #expect(!waits(gap: 5, value: 0))
+    // Where steps bring many tokens already, time is dearer.
+    var fast = DraftLinger()
+    for number in 1...50 { fast.concluded(tokenCount: 8, at: step * number) }
+    #expect(waits(gap: 5, value: 0.3) && !waits(gap: 5, value: 0.3, fast))
+    // Drafts ahead are worth less where they are soon lost.
+    #expect(waits(gap: 40, value: 0.5, acceptance: 0.95))
+    #expect(!waits(gap: 40, value: 0.5, acceptance: 0.6))
+  }
+
+  @Test func waitingEndsWithinAStepAndWithBrokenWords() throws {
+    let step = Duration.milliseconds(100)
+    let gap = Duration.milliseconds(9)
+    func deadline(_ linger: inout DraftLinger, at now: Duration, liveCount: Int) -> Duration? {
+      linger.deadline(
+        DraftArrivals.Forecast(next: now + gap, gap: gap, turnaround: gap), value: 0.9,
+        acceptance: 0.9, liveCount: liveCount, nodeCost: 0, step: step, at: now)
+    }
+    var linger = DraftLinger()
+    var now = Duration.zero
+    var liveCount = 0
+    while let end = deadline(&linger, at: now, liveCount: liveCount) {
+      #expect(end > now && end <= step)
+      now = end
+      liveCount += 1
+    }
+    #expect(now > step / 2 && now <= step)
+    linger.stepBegins(liveCount: liveCount)
+    #expect(deadline(&linger, at: now, liveCount: liveCount) != nil)
+    // Nothing ever comes.
+    var waitCount = 0
+    for number in 1...100 {
+      linger.stepBegins(liveCount: liveCount)
+      let now = step * (2 * number)
+      if deadline(&linger, at: now, liveCount: liveCount) != nil { waitCount += 1 }
+    }
+    #expect(waitCount > 0 && waitCount < 25, "\(waitCount) waits")
+    #expect(
+      linger.deadline(
+        nil, value: 1, acceptance: 1, liveCount: liveCount, nodeCost: 0, step: step, at: now) == nil
+    )
   }
 }

@@ -27,7 +27,8 @@ import Testing
         draft: .milliseconds(5), single: .milliseconds(50), slope: .milliseconds(1)))
   }
 
-  /// The table has two digits behind the point, which is up to 2% of its smallest numbers.
+  /// The table has two digits behind the point, which is up to 2% of its smallest numbers. Its
+  /// verifier waits a quarter of a step at most, for the first draft.
   @Test(arguments: [0.6, 0.8, 0.9, 0.95])
   func theTableComesOutWithinThreePercent(acceptance: Double) throws {
     for row in Self.expected where row.acceptance == acceptance {
@@ -36,7 +37,7 @@ import Testing
         let tokenCount = pipeline != .streamed ? 6000 : acceptance > 0.85 ? 30_000 : 15_000
         let speedUp = SpeedTable.speedUp(
           Self.cell(acceptance, row.roundTrip), pipeline: pipeline, tokenCount: tokenCount,
-          seed: 2)
+          seed: 2, linger: .fixed(0.25))
         let measured = try #require(speedUp)
         #expect(
           (measured / expected - 1).magnitude < 0.03 + 0.005 / expected,
@@ -70,5 +71,37 @@ import Testing
         SpeedTable.speedUp(Self.cell(0, roundTrip), pipeline: .streamed, tokenCount: 3000))
       #expect(speedUp > 0.97, "\(roundTrip) ms: \(speedUp)")
     }
+  }
+
+  /// Waiting for drafts gains where they come soon, and costs nothing elsewhere.
+  @Test func waitingGains() throws {
+    for acceptance in [0.6, 0.8, 0.9] {
+      for roundTrip in [0, 20, 100] {
+        func speedUp(_ linger: Linger) -> Double? {
+          SpeedTable.speedUp(
+            Self.cell(acceptance, roundTrip), pipeline: .streamed, tokenCount: 15_000, seed: 3,
+            linger: linger)
+        }
+        let waiting = try #require(speedUp(.worthwhile))
+        let never = try #require(speedUp(.fixed(0)))
+        #expect(
+          waiting > never * (roundTrip == 0 ? 1.01 : 0.985),
+          "\(acceptance), \(roundTrip) ms: \(waiting), \(never)")
+      }
+    }
+  }
+
+  /// Whatever the target costs: where it is slow, steps wait for drafts as rounds do.
+  @Test(arguments: [12, 30, 100, 1000], [0, 20])
+  func streamingIsNotSlowerThanTakingTurns(single: Int, roundTrip: Int) throws {
+    let cell = SpeedTable.Cell(
+      acceptance: 0.8, roundTrip: .milliseconds(roundTrip),
+      times: ComputeTimes(
+        draft: .milliseconds(5), single: .milliseconds(single),
+        slope: .milliseconds(single) / 50))
+    let streamed = try #require(
+      SpeedTable.speedUp(cell, pipeline: .streamed, tokenCount: 6000))
+    let vanilla = try #require(SpeedTable.speedUp(cell, pipeline: .vanilla, tokenCount: 6000))
+    #expect(streamed > 0.97 * vanilla, "\(streamed) and \(vanilla)")
   }
 }

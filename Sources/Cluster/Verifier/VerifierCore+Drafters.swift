@@ -119,7 +119,8 @@ extension VerifierCore {
   func sendDown(_ step: SessionPace.Step, index: Int) {
     entries[index].pace.published(at: time)
     for number in entries[index].links.indices {
-      entries[index].links[number].arrivals.published(at: time)
+      entries[index].links[number].arrivals.published(
+        contradictsDrafts: step.outcome.contradictsDrafts, at: time)
       let link = entries[index].links[number]
       let update = step.outcome.update(forLink: link.number)
       var truth = Truth(

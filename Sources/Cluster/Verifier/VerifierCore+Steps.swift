@@ -21,7 +21,9 @@ extension VerifierCore {
     guard !running.isEmpty else { return }
     let start = clock.now
     for entry in running {
-      if let index = index(of: entry.id) { entries[index].pace.stepBegins(at: time) }
+      guard let index = index(of: entry.id) else { continue }
+      entries[index].pace.stepBegins(at: time)
+      entries[index].linger.stepBegins(liveCount: entry.target.machine.liveReceptionCount)
     }
     do throws(ForwardFailure) {
       let members = running.map { SharedStep.Member($0.target, tenant: $0.tenant) }
@@ -70,31 +72,44 @@ extension VerifierCore {
     }
   }
 
-  /// Waits a quarter of a step at most for drafts of a drafter that is known to be busy: one that
-  /// is silent or gone costs nothing.
+  /// Waits for drafts that are on their way, where that pays: drafters that are silent or gone cost
+  /// nothing.
   func linger() {
-    guard entries.count == 1, collaborations.workingCount == 0, let entry = entries.first,
-      !entry.target.isPrefilling, entry.target.pendingCount == 0, entry.pace.pipeline == .streamed
-    else { return }
-    let now = time
-    let isExpected = entry.links.contains { link in
-      link.arrivals.isExpected(within: costs.single / 4, silence: costs.single * 4, at: now)
-    }
-    guard isExpected else { return }
-    let mail = mailbox.take(timeout: costs.single / 4)
-    meter.waited(time - now)
-    for message in mail {
-      if case .stop = message {
-        mailbox.post(.stop)
-        continue
+    while let deadline = lingerDeadline() {
+      let now = time
+      let mail = mailbox.take(timeout: max(.zero, deadline - now))
+      meter.waited(time - now)
+      for message in mail {
+        if case .stop = message {
+          mailbox.post(.stop)
+          return
+        }
+        handle(message)
       }
-      handle(message)
+      guard !mail.isEmpty else { return }
     }
+  }
+
+  private func lingerDeadline() -> Duration? {
+    guard entries.count == 1, collaborations.workingCount == 0, let entry = entries.first,
+      !entry.target.isPrefilling, entry.pace.pipeline == .streamed, entry.rules == nil,
+      entry.target.machine.finish == nil
+    else { return nil }
+    let now = time
+    let machine = entry.target.machine
+    let count = machine.pendingCount + 1
+    return entries[0].linger.deadline(
+      entry.links.compactMap { $0.arrivals.forecast(silence: costs.single * 4, at: now) }
+        .min { $0.next < $1.next },
+      value: machine.nextDraftValue, acceptance: machine.draftedShare,
+      liveCount: machine.liveReceptionCount,
+      nodeCost: costs.costs.cost(count + 1) - costs.costs.cost(count), step: costs.single, at: now)
   }
 
   func publish(_ outcome: VerifyOutcome, index: Int, duration: Duration) {
     let entry = entries[index]
     let step = SessionPace.Step(outcome: outcome, duration: duration)
+    entries[index].linger.concluded(tokenCount: outcome.tokens.count, at: time)
     if outcome.finish != nil || !entries[index].pace.holds(step, at: time) {
       sendDown(step, index: index)
     }

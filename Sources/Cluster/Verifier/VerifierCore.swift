@@ -25,6 +25,7 @@ final class VerifierCore {
     var links: [Link] = []
     var nextLink = 0
     var pace: SessionPace
+    var linger = DraftLinger()
     /// Where drafts are judged by another rule than equality under shared noise.
     var rules: RuledSession?
     /// Gave its memory to older sessions and goes on when one of them has ended.

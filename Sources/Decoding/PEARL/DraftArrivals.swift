@@ -6,6 +6,8 @@
 package struct DraftArrivals: Sendable, Equatable {
   private var isOnTrack = false
   private var lastAlive: Duration?
+  /// Between two drafts of a drafter on track.
+  private var gap: Duration?
   private var publishedAt: Duration?
   /// When the truth went down that killed the drafts.
   private var lostAt: Duration?
@@ -14,8 +16,11 @@ package struct DraftArrivals: Sendable, Equatable {
 
   package init() {}
 
-  /// Truth went down.
-  package mutating func published(at now: Duration) { publishedAt = now }
+  /// Truth went down; `contradictsDrafts` where it left the drafts that were there.
+  package mutating func published(contradictsDrafts: Bool, at now: Duration) {
+    publishedAt = now
+    if contradictsDrafts { lose() }
+  }
 
   /// Nodes came.
   ///
@@ -24,11 +29,15 @@ package struct DraftArrivals: Sendable, Equatable {
   ///   - arrival: when they came, which is before they were looked at.
   package mutating func received(liveCount: Int, at arrival: Duration) {
     guard liveCount > 0 else {
-      if isOnTrack { lostAt = publishedAt }
-      isOnTrack = false
+      if isOnTrack { lose() }
       return
     }
-    if !isOnTrack, let lostAt, arrival >= lostAt {
+    if isOnTrack, let lastAlive, arrival >= lastAlive {
+      // Pauses are no gaps: they change it slowly.
+      let latest = arrival - lastAlive
+      gap = gap.map { ($0 * 7 + min(latest, $0 * 2)) / 8 } ?? latest
+    } else if let lostAt, arrival >= lostAt {
+      // Drafts that are right by chance, or died again, come late: the least counts.
       let known = turnaround.map { $0 + $0 / 32 } ?? .seconds(3600)
       turnaround = min(known, arrival - lostAt)
     }
@@ -36,15 +45,42 @@ package struct DraftArrivals: Sendable, Equatable {
     lastAlive = arrival
   }
 
-  /// Says whether a draft may come in time.
-  ///
+  private mutating func lose() {
+    isOnTrack = false
+    lostAt = publishedAt
+  }
+
+  /// What is to be expected of a drafter.
+  package struct Forecast: Sendable, Equatable {
+    /// When its next draft may come that can still be right.
+    package var next: Duration
+    /// From there to the one after it.
+    package var gap: Duration
+    /// From truth that kills its drafts to the first that lives.
+    package var turnaround: Duration
+
+    package init(next: Duration, gap: Duration, turnaround: Duration) {
+      self.next = next
+      self.gap = gap
+      self.turnaround = turnaround
+    }
+  }
+
   /// - Parameters:
-  ///   - wait: how long the verifier would wait.
   ///   - silence: a drafter that was silent for longer has stopped.
   ///   - now: not earlier than what came before.
-  /// - Returns: whether waiting makes sense.
-  package func isExpected(within wait: Duration, silence: Duration, at now: Duration) -> Bool {
-    guard let lastAlive, now - lastAlive < silence else { return false }
-    return isOnTrack || turnaround.map { $0 <= wait } ?? false
+  /// - Returns: with a next draft not earlier than `now`; `nil` where none is to be expected, or
+  ///   nobody knows when.
+  package func forecast(silence: Duration, at now: Duration) -> Forecast? {
+    guard let lastAlive, now - lastAlive < silence else { return nil }
+    if isOnTrack, let gap, now - lastAlive <= gap * 2 {
+      return Forecast(
+        next: max(now, lastAlive + gap), gap: gap, turnaround: turnaround ?? gap)
+    }
+    // It has gone as far as it may, or went astray: the truth comes to it first.
+    guard let turnaround, let since = isOnTrack ? publishedAt : lostAt else { return nil }
+    let due = since + turnaround
+    guard now - due <= turnaround / 2 else { return nil }
+    return Forecast(next: max(now, due), gap: gap ?? turnaround, turnaround: turnaround)
   }
 }

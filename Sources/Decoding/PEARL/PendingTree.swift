@@ -187,6 +187,24 @@ struct PendingTree: Sendable {
     }
   }
 
+  func hasChildren(_ node: Int) -> Bool { nodes[node].firstChild >= 0 }
+
+  /// The path from the root that takes the likeliest child at every place: its probability and length.
+  func likeliestPath() -> (probability: Float, depth: Int) {
+    var (node, probability, depth) = (0, Float(1), 0)
+    var candidates: [DraftCandidate] = []
+    while true {
+      candidates.removeAll(keepingCapacity: true)
+      propose(at: node, into: &candidates)
+      guard let best = candidates.max(by: { $0.estimate < $1.estimate }) else {
+        return (probability, depth)
+      }
+      node = best.handle
+      probability *= best.estimate
+      depth += 1
+    }
+  }
+
   mutating func learn(_ candidates: ArraySlice<DraftCandidate>, truth: TokenID) {
     for candidate in candidates where candidate.origin == .remote || candidate.origin == .model {
       let (link, cell) = candidate.cell.quotientAndRemainder(dividingBy: HitRateTable.binCount)

@@ -21,6 +21,11 @@ package struct VerifierSession: Sendable {
   private var chooser: TokenChooser
   private var pending: PendingTree
   private var purse = DraftPurse()
+  /// Places with remote drafts lately, and those where one of them was right; old ones fade.
+  private var draftedPlaces: Float = 2
+  private var rightPlaces: Float = 1
+  /// The last token went beyond the drafts: the drafter's own may be another one.
+  private var isBeyondDrafts = false
   /// Of the batch that is under way.
   private var tokenValue: Float = 1
   /// Index of the truth.
@@ -116,6 +121,7 @@ package struct VerifierSession: Sendable {
         node, anchor: anchor, link: index, truth: truth, lastPosition: lengthMax - 1,
         vocabularyCount: vocabularyCount)
       receptionCounts[reception.rawValue] += 1
+      if reception == .pending { isBeyondDrafts = false }
     }
   }
 
@@ -210,11 +216,36 @@ package struct VerifierSession: Sendable {
     purse.settle(emitted: truth.count - fromPosition, tokenValue: tokenValue)
     observe(batch, path: path, rootContext: rootContext, top: top, topCount: topCount, &sources)
     if finish != nil { sources.remember(truth[promptCount...]) }
-    let matches = matches(pendingPath, count: truth.count - fromPosition)
+    let emittedCount = truth.count - fromPosition
+    let contradictsDrafts =
+      pendingPath.count < emittedCount && pending.hasChildren(pendingPath.last ?? 0)
+    countPlaces(right: pendingPath.count, wrong: contradictsDrafts ? 1 : 0)
+    isBeyondDrafts = pendingPath.count < emittedCount && !contradictsDrafts
+    let matches = matches(pendingPath, count: emittedCount)
     pending.reroot(path: pendingPath, position: fromPosition, truth: truth)
     return VerifyOutcome(
       fromPosition: fromPosition, tokens: Array(truth[fromPosition...]), acceptedPath: path,
-      finish: finish, usedNodeCount: batch.count - 1, matches: matches)
+      finish: finish, usedNodeCount: batch.count - 1, matches: matches,
+      contradictsDrafts: contradictsDrafts)
+  }
+
+  private mutating func countPlaces(right: Int, wrong: Int) {
+    draftedPlaces += Float(right + wrong)
+    rightPlaces += Float(right)
+    guard draftedPlaces > 64 else { return }
+    draftedPlaces /= 2
+    rightPlaces /= 2
+  }
+
+  /// Share of the places with remote drafts where one of them was right, lately.
+  package var draftedShare: Float { rightPlaces / draftedPlaces }
+
+  /// Probability that the text follows the likeliest drafts so far to their end, and the next ones,
+  /// too: the tokens that these add to a step. 0 where no token could follow them.
+  package var nextDraftValue: Float {
+    let (probability, depth) = pending.likeliestPath()
+    guard finish == nil, depth < draftDepthMax else { return 0 }
+    return probability * draftedShare * (isBeyondDrafts ? draftedShare : 1)
   }
 
   private func isStop(_ token: TokenID) -> Bool { stopTokens.contains(token) }

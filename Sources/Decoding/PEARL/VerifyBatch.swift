@@ -37,6 +37,8 @@ package struct VerifyOutcome: Sendable, Equatable {
   /// Draft tokens that the pass evaluated.
   package let usedNodeCount: Int
   let matches: [(link: Int, nodeIDs: [NodeID])]
+  /// Whether the tokens left the drafts at a place that had some.
+  package let contradictsDrafts: Bool
 
   /// The message for a link; also for links that never sent a node.
   package func update(forLink link: Int) -> TruthUpdate {

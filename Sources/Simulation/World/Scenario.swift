@@ -112,6 +112,14 @@ package struct SimulatedFault: Sendable, Equatable {
   }
 }
 
+/// How long verifiers wait for drafts before a step.
+package enum Linger: Sendable {
+  /// Where that pays: ``DraftLinger``, the rule of the cluster.
+  case worthwhile
+  /// Up to so many passes over one token, for the first draft only.
+  case fixed(Double)
+}
+
 /// A whole experiment. Node 0 is the router, then come the verifiers, then the drafters.
 package struct Scenario: Sendable {
   package var seed: UInt64 = 0
@@ -129,8 +137,7 @@ package struct Scenario: Sendable {
   package var nodeLimit = 32
   /// Sessions whose tokens one forward pass of the target takes at most.
   package var sessionsPerPass = 1
-  /// How long a verifier without drafts waits for those on their way, in passes over one token.
-  package var linger = 0.25
+  package var linger = Linger.worthwhile
   package var verifierCount = 1
   package var drafterCount = 1
   package var verifierSlots = 8

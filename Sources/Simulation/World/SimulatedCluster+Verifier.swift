@@ -18,7 +18,9 @@ extension SimulatedCluster {
     guard !processes[node].isBusy else { return }
     // Whatever comes ends a wait for drafts.
     verifiers[verifierIndex(node)].lingerUntil = nil
-    takeMail(node, mayLinger: false)
+    var mayLinger = true
+    if case .fixed = scenario.linger { mayLinger = false }
+    takeMail(node, mayLinger: mayLinger)
   }
 
   mutating func advanceVerifier(_ node: Int) {
@@ -185,6 +187,8 @@ extension SimulatedCluster {
     var tokenCount = 0
     for index in chosen {
       verifiers[v].entries[index].gate.stepBegins(at: time)
+      verifiers[v].entries[index].linger.stepBegins(
+        liveCount: verifiers[v].entries[index].machine.liveReceptionCount)
       let batch = plan(index, sharedBy: chosen.count, at: node)
       tokenCount += batch.count
       batches.append((verifiers[v].entries[index].id, batch))
@@ -214,18 +218,33 @@ extension SimulatedCluster {
     compute(node, for: (scenario.times.promptToken * count).simulated)
   }
 
-  /// Waits a moment for drafts of a drafter that is known to be busy.
+  /// Waits for drafts that are on their way.
   private mutating func lingers(_ node: Int) -> Bool {
     let v = verifierIndex(node)
-    let entry = verifiers[v].entries[0]
+    guard scenario.pipeline == .streamed else { return false }
     let single = scenario.times.pass(1)
-    let wait = single * scenario.linger
-    guard scenario.pipeline == .streamed, scenario.linger > 0, entry.machine.pendingCount == 0,
-      entry.links.contains(where: {
-        $0.arrivals.isExpected(within: wait, silence: single * 4, at: Duration(simulated: now))
-      })
-    else { return false }
-    let until = now + max(1, wait.simulated)
+    let time = Duration(simulated: now)
+    let machine = verifiers[v].entries[0].machine
+    let forecast = verifiers[v].entries[0].links
+      .compactMap { $0.arrivals.forecast(silence: single * 4, at: time) }
+      .min { $0.next < $1.next }
+    let deadline: Duration?
+    switch scenario.linger {
+    case .worthwhile:
+      let costs = verifiers[v].costs[0]
+      let count = machine.pendingCount + 1
+      deadline = verifiers[v].entries[0].linger.deadline(
+        forecast, value: machine.nextDraftValue, acceptance: machine.draftedShare,
+        liveCount: machine.liveReceptionCount,
+        nodeCost: costs.cost(count + 1) - costs.cost(count), step: single, at: time)
+    case .fixed(let share):
+      let wait = single * share
+      let isExpected =
+        forecast.map { $0.next - time <= min(wait, $0.gap) || $0.turnaround <= wait } ?? false
+      deadline = machine.pendingCount == 0 && isExpected ? time + wait : nil
+    }
+    guard let deadline else { return false }
+    let until = max(now + 1, deadline.simulated)
     verifiers[v].lingerUntil = until
     queue.push(.wakeUp(node: node, epoch: processes[node].epoch), at: until)
     return true
@@ -277,6 +296,8 @@ extension SimulatedCluster {
       scratch.top.append(scenario.target.appendRow(hash, to: &scratch.logits))
     }
     let outcome = verifiers[v].conclude(index, batch, scratch: scratch)
+    verifiers[v].entries[index].linger.concluded(
+      tokenCount: outcome.tokens.count, at: Duration(simulated: now))
     note(UInt64(outcome.tokens.count))
     let entry = verifiers[v].entries[index]
     if outcome.finish == nil {
@@ -314,7 +335,8 @@ extension SimulatedCluster {
     verifiers[v].entries[index].gate.published(at: Duration(simulated: now))
     let id = verifiers[v].entries[index].id
     for number in verifiers[v].entries[index].links.indices {
-      verifiers[v].entries[index].links[number].arrivals.published(at: Duration(simulated: now))
+      verifiers[v].entries[index].links[number].arrivals.published(
+        contradictsDrafts: outcome.contradictsDrafts, at: Duration(simulated: now))
       let link = verifiers[v].entries[index].links[number]
       guard let connection = dataConnection(drafter: link.drafter, verifier: node) else { continue }
       send(

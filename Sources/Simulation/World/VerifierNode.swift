@@ -29,6 +29,7 @@ struct VerifierNode: Sendable {
     var links: [Link] = []
     var nextLink = 0
     var gate: StepGate
+    var linger = DraftLinger()
     /// Truth of a step that waits for the meeting.
     var held: VerifyOutcome?
     /// Whether prompt or decided tokens wait for their hashes.
