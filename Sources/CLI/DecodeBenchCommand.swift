@@ -42,7 +42,11 @@ struct DecodeBenchCommand: AsyncParsableCommand {
       """)
   var methods: String?
 
-  @Option(help: "A store that every generation starts with, and that stays as it is.")
+  @Option(
+    help: """
+      A store that every generation starts with, and that stays as it is. With --pipelines, for \
+      the verifier's own drafts, and only its rows that come from no text (slipstream warm).
+      """)
   var draftStore: String?
 
   @Option(
@@ -97,6 +101,9 @@ struct DecodeBenchCommand: AsyncParsableCommand {
     return try pipelines.map(RemoteDecodeBench.pipelines) ?? Pipeline.allCases
   }
 
+  /// By which the verifier drafts beside the drafter, as its --spec-type.
+  private var localMethods: String { methods?.replacing("+", with: ",") ?? "none" }
+
   func validate() throws {
     guard sessions >= 1, sessions <= 256 else {
       throw ValidationError("--sessions \(sessions): expected 1 to 256")
@@ -119,8 +126,9 @@ struct DecodeBenchCommand: AsyncParsableCommand {
         throw ValidationError(
           "--methods: --pipelines takes one, which + may combine, as in suffix+recycle")
       }
-      guard draftStore == nil else {
-        throw ValidationError("--draft-store: --pipelines and --rtt begin with empty stores")
+      let local = try DraftMethods(parsing: localMethods, hasDraftModel: false)
+      guard draftStore == nil || local.sources.contains(.recycling) else {
+        throw ValidationError("--draft-store: with --pipelines, it needs --methods recycle")
       }
       guard model.threads == 1, model.cpuRange == nil else {
         throw ValidationError(
@@ -150,10 +158,13 @@ struct DecodeBenchCommand: AsyncParsableCommand {
     let file = try ModelLoading.file(model.model)
     let tokenizer = try BytePairTokenizer(file: file)
     if let pipelines = try remotePipelines(), let draftModel {
+      let stored = try draftStore.map {
+        try storeFile($0, file, tokenizer, ModelShape(file: file).vocabularyCount)
+      }
       let bench = RemoteDecodeBench(
         model: model, draftModel: draftModel, pipelines: pipelines,
-        localMethods: methods.map { $0.replacing("+", with: ",") } ?? "none",
-        roundTripMilliseconds: rtt ?? 0, shape: drafterSpecType == "draft" ? .tree : .chain,
+        localMethods: localMethods, draftStore: stored?.path, roundTripMilliseconds: rtt ?? 0,
+        shape: drafterSpecType == "draft" ? .tree : .chain,
         logLevel: workerLogLevel)
       return try await bench.run(
         try prompts.load(template: try ChatTemplate(file: file), tokenizer: tokenizer),

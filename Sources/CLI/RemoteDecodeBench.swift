@@ -12,6 +12,7 @@ struct RemoteDecodeBench {
   let draftModel: String
   let pipelines: [Pipeline]
   let localMethods: String
+  let draftStore: String?
   let roundTripMilliseconds: Double
   let shape: DraftShape
   let logLevel: String
@@ -44,6 +45,7 @@ struct RemoteDecodeBench {
     configuration.contextLength = model.contextLength
     configuration.roundTrip = .microseconds(Int64(roundTripMilliseconds * 1000))
     configuration.localMethods = localMethods
+    configuration.draftStore = draftStore
     configuration.shape = shape
     configuration.logLevel = logLevel
     let readingOfTwo = try ReadBandwidth.scaling()
@@ -59,7 +61,8 @@ struct RemoteDecodeBench {
       await pair.stop()
       let report = RemoteDecodeReport(
         rows: rows, pipelines: pipelines, localMethods: localMethods,
-        roundTripMs: roundTripMilliseconds, twoThreadReading: readingOfTwo)
+        hasDraftStore: draftStore != nil, roundTripMs: roundTripMilliseconds,
+        twoThreadReading: readingOfTwo)
       switch output {
       case .json: try printJSON(report)
       case .table: FileHandleStream.standardOutput.write(report.table)
@@ -112,6 +115,8 @@ struct RemoteDecodeReport: Encodable {
   let roundTripMs: Double
   /// By which the verifier drafted beside the drafter.
   let localMethods: String
+  /// Whether these drafts began with a store.
+  let hasDraftStore: Bool
   let twoProcessScaling: Double
   /// What two threads read from memory at once, in terms of one alone.
   let twoThreadReading: Double
@@ -119,9 +124,10 @@ struct RemoteDecodeReport: Encodable {
   let summaries: [Summary]
 
   init(
-    rows: [RemoteBenchmark.Row], pipelines: [Pipeline], localMethods: String, roundTripMs: Double,
-    twoThreadReading: Double
+    rows: [RemoteBenchmark.Row], pipelines: [Pipeline], localMethods: String, hasDraftStore: Bool,
+    roundTripMs: Double, twoThreadReading: Double
   ) {
+    self.hasDraftStore = hasDraftStore
     self.twoThreadReading = twoThreadReading
     self.localMethods = localMethods
     self.roundTripMs = roundTripMs
@@ -163,7 +169,7 @@ struct RemoteDecodeReport: Encodable {
       "speed-up over the target alone; \(rounded(roundTripMs)) ms added to the link; two processes "
         + "at once did \(rounded(twoProcessScaling)) of what one does and read "
         + "\(rounded(twoThreadReading)) of what one reads; the verifier's own drafts: "
-        + localMethods,
+        + localMethods + (hasDraftStore ? " with a store" : ""),
       "",
       padded("pipeline", 19) + SpeedupSummary.heading + padded("per step", 10)
         + padded("bytes/token", 13) + padded("planner error", 15) + "round trip (ms)",

@@ -28,6 +28,7 @@ extension IntegrationTests {
         let sources: [Source]
       }
       let roundTripMs: Double
+      let hasDraftStore: Bool
       let twoThreadReading: Double
       let results: [Row]
       let summaries: [Summary]
@@ -102,6 +103,26 @@ extension IntegrationTests {
       try check(report, roundTrip: 20...1000)
     }
 
+    /// The verifier's own drafts begin with the store, which no text of the benchmark changes.
+    @Test(.timeLimit(.minutes(5)))
+    func aStoreDraftsBesideTheDrafter() async throws {
+      let folder = FileManager.default.temporaryDirectory
+        .appending(path: "slipstream-pair-\(UUID().uuidString)")
+      let store = folder.appending(path: "a.store")
+      defer { try? FileManager.default.removeItem(at: folder) }  // Best effort: it is temporary.
+      let warm = try await Daemon.output([
+        "warm", "-m", try TestFiles.modelPath(), "--draft-store", store.path(), "--tokens", "3000",
+      ])
+      try #require(warm.status == 0, "\(warm.errors)")
+      let before = try Data(contentsOf: store)
+      let report = try await report([
+        "--pipelines", "vanilla", "--methods", "recycle", "--draft-store", store.path(),
+      ])
+      #expect(report.hasDraftStore)
+      #expect(report.summaries.first?.sources.contains { $0.source == "recycling" } == true)
+      #expect(try Data(contentsOf: store) == before)
+    }
+
     @Test func whatIsMissingIsNamed() async throws {
       let model = try TestFiles.modelPath()
       let cases: [([String], String)] = [
@@ -109,6 +130,7 @@ extension IntegrationTests {
         (["--rtt", "-1", "-md", model], "0 to 5000"),
         (["--pipelines", "eager", "-md", model], "streamed, lockstep, vanilla"),
         (["--rtt", "1", "-md", model, "--threads", "2"], "--threads"),
+        (["--rtt", "1", "-md", model, "--draft-store", "x"], "--methods recycle"),
       ]
       for (options, expected) in cases {
         let result = try await Daemon.output(

@@ -19,6 +19,8 @@ package final class RemotePair {
     package var roundTrip = Duration.zero
     /// Methods by which the verifier drafts beside the drafter, as its --spec-type; "none" for none.
     package var localMethods = "none"
+    /// Every generation begins with the rows of this draft store that come from no text.
+    package var draftStore: String?
     package var logLevel = "warning"
     /// What the drafter's model writes.
     package var shape = DraftShape.tree
@@ -78,17 +80,23 @@ package final class RemotePair {
     let transport = try ZeroMQRouter(context, bind: [endpoint])
     self.transport = transport
     let common =
-      ["--router", endpoint, "--draft-store", "none", "--threads", "1", "--lifeline"]
+      ["--router", endpoint, "--threads", "1", "--lifeline"]
       // Every generation is a tenant of its own, so that none learns from those before it.
       + ["--store-isolation", "tenant", "--store-tenants", "1"]
       + ["--log-level", configuration.logLevel]
       + (configuration.contextLength.map { ["--ctx-size", "\($0)"] } ?? [])
+    // A copy, because the verifier will write there.
+    let store = folder.appending(path: "verifier.store").path()
+    if let from = configuration.draftStore {
+      try FileManager.default.copyItem(atPath: from, toPath: store)
+    }
     let address = hosts == nil ? "127.0.0.1" : DistantHosts.addresses[0]
     let arguments = [
       ["verifier", "-m", configuration.target, "--spec-type", configuration.localMethods]
         + ["--name", "bench-verifier"]
+        + ["--draft-store", configuration.draftStore == nil ? "none" : store]
         + ["--bind", "tcp://\(address):*", "--insecure-plaintext"],
-      ["drafter", "-m", configuration.draft, "--name", "bench-drafter"]
+      ["drafter", "-m", configuration.draft, "--name", "bench-drafter", "--draft-store", "none"]
         + ["--spec-type", configuration.shape == .tree ? "draft" : "draft-chain"],
     ]
     workers = zip(arguments, configuration.processors).map { arguments, processor in
@@ -111,7 +119,7 @@ package final class RemotePair {
     for worker in workers { await worker.stop() }
     await transport.close()
     await context.close()
-    // A folder left behind is empty.
+    // What is left behind is in the folder for temporary files.
     try? FileManager.default.removeItem(at: folder)
   }
 
