@@ -56,6 +56,27 @@ private func arrivals(_ length: Int, from first: Int, to last: Int) -> [[Int]] {
     }
   }
 
+  /// What a verifier waits for drafts by.
+  @Test func theNextDraftIsWorthWhatItsPathIs() throws {
+    let model = ToyModel(vocabularyCount: 5, seed: 1)
+    var session = try VerifierSession(model.configuration(temperature: 0, seed: 1, tokenLimit: 4))
+    var values = [session.nextDraftValue]
+    for level in 1...3 {
+      let likely = DraftNode(
+        id: NodeID(rawValue: UInt32(2 * level)), parent: NodeID(rawValue: UInt32(2 * level - 2)),
+        token: 1, score: -0.5)
+      let unlikely = DraftNode(
+        id: NodeID(rawValue: UInt32(2 * level + 1)), parent: likely.parent, token: 2, score: -3)
+      session.receive([likely, unlikely], anchor: session.truth.count, link: 0)
+      values.append(session.nextDraftValue)
+    }
+    #expect(values[0] > 0 && values[0] < 1)
+    for (before, after) in zip(values, values.dropFirst().dropLast()) {
+      #expect(abs(after / before - 0.61) < 0.01, "\(values)")
+    }
+    #expect(values[3] == 0, "no token can follow another level")
+  }
+
   @Test func hostileDraftersChangeNothing() throws {
     for seed in 0..<150 as Range<UInt64> {
       var random = SmallRandom(seed)
