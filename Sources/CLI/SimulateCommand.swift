@@ -88,6 +88,11 @@ struct SimulateCommand: ParsableCommand {
     } else if let nodes {
       try plan(nodes)
     } else {
+      guard table || !world.alpha.contains(",") else {
+        throw ValidationError(
+          "--alpha \(world.alpha): speeds of one text are of one guess for each place: expected one "
+            + "number; several are for --nodes and --schedules")
+      }
       try compare(table ? Self.tableCells(times: try world.times()) : [try world.cell()])
     }
   }
@@ -107,7 +112,8 @@ struct SimulateCommand: ParsableCommand {
     let rows = try cells.flatMap { cell in
       try world.pipelines.map { pipeline in
         let speedUp = SpeedTable.speedUp(
-          cell, pipeline: pipeline, tokenCount: answerLength ?? 20_000, seed: seed)
+          cell, pipeline: pipeline, tokenCount: answerLength ?? 20_000, seed: seed,
+          linger: world.linger.map { .fixed($0) } ?? .worthwhile)
         guard let speedUp else {
           throw CommandFailure(
             description: "the text of \(pipeline) at seed \(seed) is not the target's own")

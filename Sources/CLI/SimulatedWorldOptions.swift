@@ -36,6 +36,13 @@ struct SimulatedWorldOptions: ParsableArguments {
   @Option(help: "streamed, lockstep or vanilla; all three where speeds are compared unless told.")
   var pipeline: Pipeline?
 
+  @Option(
+    help: """
+      Where speeds are compared: how long streamed steps wait for their first draft, in passes over \
+      one token, in place of as long as it pays. The formulas are nearest with 0.25.
+      """)
+  var linger: Double?
+
   @Option(help: "Draft tokens of a round of lockstep and vanilla in a plan.")
   var draftLength = 4
 
@@ -58,6 +65,7 @@ struct SimulatedWorldOptions: ParsableArguments {
     try Self.check("--rtt-ms", roundTripMilliseconds, above: -1e-9, to: 60_000)
     try Self.check("--jitter-ms", jitterMilliseconds, above: -1e-9, to: 60_000)
     try Self.check("--loss", loss, above: -1e-9, to: 0.9)
+    try Self.check("--linger", linger ?? 0, above: -1e-9, to: 16)
     for (name, value, most) in [
       ("--draft-length", draftLength, 64), ("--slots", slots, 1024),
       ("--sessions-per-pass", sessionsPerPass, 256), ("--node-limit", nodeLimit, 1024),

@@ -304,6 +304,8 @@ extension SecondRowTests {
       (["logits", "-m", "MODEL", "--tokens", "1", "--backend", "cuda"], "openblas"),
       (["bench", "engine", "-m", "MODEL", "-p", "0"], "0"),
       (["bench", "threads", "-m", "MODEL", "-t", "1"], "2 or more"),
+      (["simulate", "--alpha", "0.7,0.8"], "one number"),
+      (["simulate", "--linger", "-1"], "--linger"),
       (["bench", "threads", "-m", "MODEL", "-t", "2", "--nodes", "4,x"], "--nodes"),
       (["bench", "decode", "-m", "MODEL", "--prompts", "x", "--sessions", "2"], "--explain"),
       (["bench", "decode", "-m", "MODEL"], "--random-prompts"),

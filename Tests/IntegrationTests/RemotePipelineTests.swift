@@ -103,9 +103,10 @@ extension IntegrationTests {
       try check(report, roundTrip: 20...1000)
     }
 
-    /// The verifier's own drafts begin with the store, which no text of the benchmark changes.
+    /// No text of the benchmark changes the store. That tenants begin with its rows is
+    /// LocalSourcesTests' to say.
     @Test(.timeLimit(.minutes(5)))
-    func aStoreDraftsBesideTheDrafter() async throws {
+    func aStoreIsTakenAndStaysAsItIs() async throws {
       let folder = FileManager.default.temporaryDirectory
         .appending(path: "slipstream-pair-\(UUID().uuidString)")
       let store = folder.appending(path: "a.store")

@@ -37,7 +37,7 @@ package struct DraftArrivals: Sendable, Equatable {
       let latest = arrival - lastAlive
       gap = gap.map { ($0 * 7 + min(latest, $0 * 2)) / 8 } ?? latest
     } else if let lostAt, arrival >= lostAt {
-      // Drafts that are right by chance, or died again, come late: the least counts.
+      // Where the first drafts died, too, it is longer: the least counts.
       let known = turnaround.map { $0 + $0 / 32 } ?? .seconds(3600)
       turnaround = min(known, arrival - lostAt)
     }
@@ -66,6 +66,8 @@ package struct DraftArrivals: Sendable, Equatable {
     }
   }
 
+  /// When the next draft may come.
+  ///
   /// - Parameters:
   ///   - silence: a drafter that was silent for longer has stopped.
   ///   - now: not earlier than what came before.
