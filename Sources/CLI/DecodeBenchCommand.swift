@@ -159,7 +159,9 @@ struct DecodeBenchCommand: AsyncParsableCommand {
     let tokenizer = try BytePairTokenizer(file: file)
     if let pipelines = try remotePipelines(), let draftModel {
       let stored = try draftStore.map {
-        try storeFile($0, file, tokenizer, ModelShape(file: file).vocabularyCount)
+        try LocalDraftStore.existing(
+          $0, model: file, tokenizer: tokenizer,
+          vocabularyCount: ModelShape(file: file).vocabularyCount)
       }
       let bench = RemoteDecodeBench(
         model: model, draftModel: draftModel, pipelines: pipelines,
@@ -178,7 +180,10 @@ struct DecodeBenchCommand: AsyncParsableCommand {
     let parameters = try sampling.parameters()
     let rules = try rules()
     let vocabularyCount = engine.model.shape.vocabularyCount
-    let stored = try draftStore.map { try storeFile($0, file, tokenizer, vocabularyCount) }
+    let stored = try draftStore.map {
+      try LocalDraftStore.existing(
+        $0, model: file, tokenizer: tokenizer, vocabularyCount: vocabularyCount)
+    }
     let chosen = try (methods ?? "recycle,auto").split(separator: ",").flatMap { name in
       try rules.map { rule in
         let drafts = try DraftMethods(
@@ -216,30 +221,6 @@ struct DecodeBenchCommand: AsyncParsableCommand {
     case .json: try printJSON(report)
     case .table: FileHandleStream.standardOutput.write(report.table)
     }
-  }
-
-  /// What every generation begins with; a comparison with a store that is not there would be one
-  /// with empty stores.
-  private func storeFile(
-    _ argument: String, _ file: GGUFFile, _ tokenizer: BytePairTokenizer, _ vocabularyCount: Int
-  ) throws -> DraftStoreFile {
-    // Opening a store makes its folders and its lock.
-    guard argument == "none" || FileManager.default.fileExists(atPath: argument) else {
-      throw CommandFailure(
-        description: "--draft-store \(argument): there is none; slipstream warm makes one")
-    }
-    guard
-      let stored = LocalDraftStore.file(
-        argument, role: "verifier", model: file, tokenizer: tokenizer,
-        vocabularyCount: vocabularyCount)
-    else {
-      throw ValidationError("--draft-store none: leave it out, stores are empty then")
-    }
-    guard !stored.load().isEmpty else {
-      throw CommandFailure(
-        description: "\(stored.path): no draft store of this model; slipstream warm makes one")
-    }
-    return stored
   }
 
   private func explain(

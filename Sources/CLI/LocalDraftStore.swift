@@ -1,3 +1,4 @@
+import ArgumentParser
 import Cluster
 import Decoding
 import Foundation
@@ -29,6 +30,32 @@ struct LocalDraftStore {
     return DraftStoreFile(path: path, stamp: stamp) { notice in
       printError("warning: draft store \(path): \(notice)")
     }
+  }
+
+  /// The store that every generation of a benchmark begins with; a comparison with a store that is
+  /// not there would be one with empty stores.
+  ///
+  /// - Throws: `CommandFailure` where there is none, or one of another model.
+  static func existing(
+    _ argument: String, model: GGUFFile, tokenizer: BytePairTokenizer, vocabularyCount: Int
+  ) throws -> DraftStoreFile {
+    // Opening a store makes its folders and its lock.
+    guard argument == "none" || FileManager.default.fileExists(atPath: argument) else {
+      throw CommandFailure(
+        description: "--draft-store \(argument): there is none; slipstream warm makes one")
+    }
+    guard
+      let stored = file(
+        argument, role: "verifier", model: model, tokenizer: tokenizer,
+        vocabularyCount: vocabularyCount)
+    else {
+      throw ValidationError("--draft-store none: leave it out, stores are empty then")
+    }
+    guard !stored.load().isEmpty else {
+      throw CommandFailure(
+        description: "\(stored.path): no draft store of this model; slipstream warm makes one")
+    }
+    return stored
   }
 
   /// What the file holds for these methods.

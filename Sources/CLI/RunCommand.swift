@@ -274,5 +274,6 @@ struct RunSpeculation: Encodable {
 func rounded(_ value: Double) -> String {
   let hundredths = Int((value * 100).rounded())
   let fraction = abs(hundredths % 100)
-  return "\(hundredths / 100).\(fraction < 10 ? "0" : "")\(fraction)"
+  let sign = hundredths < 0 ? "-" : ""
+  return "\(sign)\(abs(hundredths / 100)).\(fraction < 10 ? "0" : "")\(fraction)"
 }

@@ -13,6 +13,8 @@ package struct DraftStatistics: Sendable, Equatable {
   package private(set) var emittedCount = 0
   /// Tokens that the planner expected of them.
   package private(set) var expectedCount = 0.0
+  /// Forward passes by their nodes: `[n - 1]` had n.
+  package private(set) var stepCounts: [Int] = []
   private var verified = [Int](repeating: 0, count: cellCount)
   private var accepted = [Int](repeating: 0, count: cellCount)
 
@@ -41,8 +43,10 @@ package struct DraftStatistics: Sendable, Equatable {
     (1...Self.depthMax).reduce(0) { $0 + acceptedCount(origin, depth: $1) }
   }
 
-  mutating func countStep(emitted: Int, expected: Float) {
+  mutating func countStep(nodes: Int, emitted: Int, expected: Float) {
     stepCount += 1
+    while stepCounts.count < nodes { stepCounts.append(0) }
+    stepCounts[nodes - 1] += 1
     emittedCount += emitted
     expectedCount += Double(expected)
   }

@@ -152,6 +152,31 @@ extension SecondRowTests {
       #expect(table.contains("speed-up") && table.contains("2 engines of one thread at once"))
     }
 
+    /// A draft model that is the target guesses first what the target writes: its drafts fill every
+    /// step. The tokens are checked by the command.
+    @Test func benchSaysWhatFreeDraftsWouldGain() async throws {
+      let model = try TestFiles.modelPath()
+      let arguments = [
+        "bench", "drafts", "-m", model, "-md", model, "--methods", "draft", "--random-prompts", "2",
+        "-n", "24", "--temp", "0", "--nodes", "1,4",
+      ]
+      let result = try await Daemon.output(arguments + ["-o", "json"])
+      try #require(result.status == 0, "\(result.errors)")
+      let report = try json(result.output)
+      #expect(report["methods"] as? String == "draft" && report["threads"] as? Int == 1)
+      let rows = try #require(report["results"] as? [[String: Any]])
+      #expect(rows.map { $0["nodes"] as? Int } == [1, 4, nil])
+      let means = rows.map { ($0["speedup"] as? [String: Any])?["mean"] as? Double ?? 0 }
+      let steps = rows.map { $0["tokens_per_step"] as? Double ?? 0 }
+      #expect(means[0] == 1 && steps[0] == 1, "one token a step is decoding without drafts")
+      #expect(steps[1] > 2 && steps[1] <= 4 && means[1] <= steps[1])
+      let four = try #require(rows[1]["relative_cost"] as? Double)
+      #expect(means[1] >= 0.99 * steps[1] / four, "the last steps may be smaller than four")
+      #expect(means[2] >= 1 && rows[2]["relative_cost"] == nil)
+      let table = String(decoding: try await Daemon.output(arguments).output, as: UTF8.self)
+      #expect(table.contains("planned") && table.contains("worst category"))
+    }
+
     /// Every step says what was expected and what came; the tokens are checked by the command.
     @Test func benchExplainsItsSteps() async throws {
       let arguments = [
@@ -308,6 +333,14 @@ extension SecondRowTests {
       (["simulate", "--linger", "-1"], "--linger"),
       (["bench", "threads", "-m", "MODEL", "-t", "2", "--nodes", "4,x"], "--nodes"),
       (["bench", "decode", "-m", "MODEL", "--prompts", "x", "--sessions", "2"], "--explain"),
+      (["bench", "drafts", "-m", "MODEL", "--random-prompts", "1", "--nodes", "2,0"], "--nodes"),
+      (["bench", "drafts", "-m", "MODEL", "--random-prompts", "1", "--nodes", ","], "--nodes"),
+      (["bench", "drafts", "-m", "MODEL", "--random-prompts", "1", "-n", "0"], "-n 0"),
+      (
+        ["bench", "drafts", "-m", "MODEL", "--random-prompts", "1", "--methods", "none"],
+        "without drafts"
+      ),
+      (["bench", "drafts", "-m", "MODEL", "--random-prompts", "1", "--methods", "draft"], "-md"),
       (["bench", "decode", "-m", "MODEL"], "--random-prompts"),
       (
         [

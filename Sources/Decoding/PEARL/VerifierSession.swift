@@ -268,7 +268,8 @@ package struct VerifierSession: Sendable {
   }
 
   private mutating func count(_ batch: VerifyBatch, path: [Int], emitted: Int) {
-    statistics.countStep(emitted: emitted, expected: batch.expectedCount)
+    statistics.countStep(
+      nodes: batch.count, emitted: emitted, expected: batch.expectedCount)
     for node in 1..<batch.count {
       statistics.countVerified(batch.origins[node], depth: batch.tree.depths[node])
     }
