@@ -11,6 +11,7 @@ struct BenchCommand: ParsableCommand {
     subcommands: [
       EngineBenchCommand.self, ThreadBenchCommand.self, KernelBenchCommand.self,
       DecodeBenchCommand.self, FreeDraftBenchCommand.self, LoadBenchCommand.self,
+      ServiceBenchCommand.self,
       CollaborateBenchCommand.self, MemoryBenchCommand.self,
     ])
 }

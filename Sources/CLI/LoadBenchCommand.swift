@@ -52,7 +52,7 @@ struct LoadBenchCommand: AsyncParsableCommand {
     guard tokenLimit >= -1, tokenLimit != 0 else {
       throw ValidationError("-n \(tokenLimit): expected -1 or a number of tokens")
     }
-    _ = try sessionCounts()
+    _ = try Self.clientCounts(sessions)
     _ = try chosenMethods()
     _ = try level()
     try model.checkVerifier()
@@ -66,8 +66,9 @@ struct LoadBenchCommand: AsyncParsableCommand {
     return level
   }
 
-  private func sessionCounts() throws -> [Int] {
-    try sessions.split(separator: ",", omittingEmptySubsequences: false).map { part in
+  /// What --sessions says.
+  static func clientCounts(_ list: String) throws -> [Int] {
+    try list.split(separator: ",", omittingEmptySubsequences: false).map { part in
       guard let count = Int(part), (1...256).contains(count) else {
         throw ValidationError("--sessions: \"\(part)\" is not a number of clients from 1 to 256")
       }
@@ -101,7 +102,7 @@ struct LoadBenchCommand: AsyncParsableCommand {
       served: source.served(alias: nil, contextLength: contextLength),
       threadCount: model.threads, keyValueMemoryBytes: model.kvMemory?.bytes, logger: logger)
     let runs = try await LoadBenchmark(host: host).run(
-      questions, methods: try chosenMethods(), sessionCounts: try sessionCounts(),
+      questions, methods: try chosenMethods(), sessionCounts: try Self.clientCounts(sessions),
       sampling: try sampling.parameters(), tokenLimit: tokenLimit < 0 ? nil : tokenLimit,
       roundCount: repetitions
     ) { run in

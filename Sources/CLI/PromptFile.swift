@@ -5,11 +5,16 @@ import Tokenizer
 
 /// The questions of a benchmark: JSON lines with "id", "category" and "turns".
 enum PromptFile {
-  /// The first turn of every line, through the chat template.
+  /// The first turn of a line.
+  struct Question {
+    let id: Int
+    let category: String
+    let text: String
+  }
+
+  /// The first turn of every line.
   /// - Throws: ``CommandFailure``, which names the file and the line at fault.
-  static func load(
-    _ path: String, template: ChatTemplate, tokenizer: BytePairTokenizer
-  ) throws -> [DecodeBenchmark.Prompt] {
+  static func questions(_ path: String) throws -> [Question] {
     struct Line: Decodable {
       let id: Int?
       let category: String?
@@ -19,20 +24,27 @@ enum PromptFile {
     do { text = try String(contentsOf: URL(filePath: path), encoding: .utf8) } catch {
       throw CommandFailure(description: "\(path): \(error.localizedDescription)")
     }
-    var all: [DecodeBenchmark.Prompt] = []
-    for (number, line) in text.split(separator: "\n").enumerated() {
+    return try text.split(separator: "\n").enumerated().map { number, line in
       guard let parsed = try? JSONDecoder().decode(Line.self, from: Data(line.utf8)),
         let turn = parsed.turns.first
       else {
         throw CommandFailure(
           description: "\(path), line \(number + 1): expected an object with \"turns\"")
       }
-      let tokens = try template.encode(
-        [ChatMessage(role: "user", content: turn)], tokenizer: tokenizer)
-      all.append(
-        DecodeBenchmark.Prompt(
-          id: parsed.id ?? number + 1, category: parsed.category ?? "none", tokens: tokens))
+      return Question(id: parsed.id ?? number + 1, category: parsed.category ?? "none", text: turn)
     }
-    return all
+  }
+
+  /// The same through the chat template.
+  /// - Throws: ``CommandFailure``, which names the file and the line at fault.
+  static func load(
+    _ path: String, template: ChatTemplate, tokenizer: BytePairTokenizer
+  ) throws -> [DecodeBenchmark.Prompt] {
+    try questions(path).map { question in
+      DecodeBenchmark.Prompt(
+        id: question.id, category: question.category,
+        tokens: try template.encode(
+          [ChatMessage(role: "user", content: question.text)], tokenizer: tokenizer))
+    }
   }
 }

@@ -1,6 +1,5 @@
 package import Cluster
 package import InferenceTypes
-import Synchronization
 
 #if canImport(Glibc)
   import Glibc
@@ -113,12 +112,12 @@ package struct LoadBenchmark {
     _ prompts: [DecodeBenchmark.Prompt], sessionCount: Int, sampling: SamplingParameters,
     tokenLimit: Int?, service: any GenerationService
   ) async throws -> [Answer] {
-    let next = Queue()
+    let questions = QuestionQueue(count: prompts.count)
     return try await withThrowingTaskGroup(of: [Answer].self) { group in
       for _ in 0..<sessionCount {
         group.addTask {
           var own: [Answer] = []
-          while let index = next.take(below: prompts.count) {
+          while let index = questions.take() {
             let request = GenerationRequest(
               prompt: prompts[index].tokens, sampling: sampling, tokenLimit: tokenLimit)
             var answer = Answer(prompt: index)
@@ -136,19 +135,6 @@ package struct LoadBenchmark {
       var all: [Answer] = []
       for try await own in group { all += own }
       return all.sorted { $0.prompt < $1.prompt }
-    }
-  }
-
-  /// Whose turn it is among the prompts.
-  private final class Queue: Sendable {
-    private let next = Mutex(0)
-
-    func take(below limit: Int) -> Int? {
-      next.withLock { next in
-        guard next < limit else { return nil }
-        defer { next += 1 }
-        return next
-      }
     }
   }
 

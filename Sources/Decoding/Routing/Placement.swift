@@ -38,24 +38,53 @@ extension RouterMachine {
     }
   }
 
-  /// Gives a drafter to each running session that has none.
+  /// Gives a drafter to each running session that has none: to collaborations first, which come to
+  /// nothing without. Where all slots are taken, such a one gets that of an exact session, which
+  /// loses nothing but time.
   mutating func assignDrafters(at now: Duration, into effects: inout [Effect]) {
     let isAnyFree = workers.values.contains {
       $0.registration.role == .drafter && $0.hasFreeSlot && !$0.isDraining
     }
-    guard isAnyFree else { return }
-    let wanting = sessionsInOrder {
-      guard case .running(let verifier) = $0.phase, $0.drafter == nil else { return false }
+    guard isAnyFree || sessions.values.contains(where: \.awaitsDraftModel) else { return }
+    let wanting = sessionsInOrder { session in
+      guard case .running(let verifier) = session.phase, session.drafter == nil,
+        session.request.collaboration == nil || session.awaitsDraftModel
+      else { return false }
       return workers[verifier]?.registration.endpoint.isEmpty == false
     }
-    for id in wanting {
-      guard let session = sessions[id], let verifier = session.verifier,
-        let drafter = freeWorker(.drafter, for: session, id, at: now)
-      else { continue }
+    let (exact, collaborations) = (
+      wanting.filter { sessions[$0]?.awaitsDraftModel != true },
+      wanting.filter { sessions[$0]?.awaitsDraftModel == true }
+    )
+    for id in collaborations + exact {
+      guard let session = sessions[id], let verifier = session.verifier else { continue }
+      var drafter = freeWorker(.drafter, for: session, id, at: now)
+      if drafter == nil, session.awaitsDraftModel {
+        drafter = takeSlot(for: session, id, at: now, into: &effects)
+      }
+      guard let drafter else { continue }
       workers[drafter]?.sessions.insert(id)
       sessions[id]?.drafter = drafter
       introduce(drafter, to: verifier, id, into: &effects)
     }
+  }
+
+  /// Takes the drafter of an exact session away, of the one that came last.
+  ///
+  /// - Returns: the drafter, which has a free slot now.
+  private mutating func takeSlot(
+    for session: RoutedSession, _ id: SessionID, at now: Duration, into effects: inout [Effect]
+  ) -> Int? {
+    let able = workers.filter { peer, worker in
+      mayHave(worker, .drafter, session, id, at: now)
+        && worker.sessions.count <= worker.registration.slotCount
+    }
+    let last = sessionsInOrder { other in
+      other.request.collaboration == nil && other.drafter.map { able[$0] != nil } ?? false
+    }.last
+    guard let last, let drafter = sessions[last]?.drafter else { return nil }
+    releaseDrafter(of: last, into: &effects)
+    return drafter
   }
 
   /// - Returns: of the workers that may have the session, the one with the fewest sessions; ties go
@@ -65,17 +94,27 @@ extension RouterMachine {
   ) -> Int? {
     var best: (peer: Int, load: (Int, Int))?
     for (peer, worker) in workers
-    where worker.registration.role == role && worker.hasFreeSlot && !worker.isDraining
-      && !isSuspect(worker, at: now) && worker.closing[id] == nil
-      && (role == .verifier || session.request.collaboration == nil
-        || worker.registration.hasDraftModel)
-      && (role == .drafter || worker.registration.verifyRules.contains(session.request.rule.rule))
-      && session.avoided[worker.registration.incarnation, default: now] <= now
-    {
+    where worker.hasFreeSlot && mayHave(worker, role, session, id, at: now) {
       let load = (worker.sessions.count, worker.order)
       if best.map({ load < $0.load }) ?? true { best = (peer, load) }
     }
     return best?.peer
+  }
+
+  /// Whether a worker of this role may have the session once it has a free slot.
+  private func mayHave(
+    _ worker: RoutedWorker, _ role: WorkerRegistration.Role, _ session: RoutedSession,
+    _ id: SessionID, at now: Duration
+  ) -> Bool {
+    let registration = worker.registration
+    let fits =
+      switch role {
+      case .drafter: session.request.collaboration == nil || registration.hasDraftModel
+      case .verifier: registration.verifyRules.contains(session.request.rule.rule)
+      }
+    return registration.role == role && fits && !worker.isDraining && !isSuspect(worker, at: now)
+      && worker.closing[id] == nil
+      && session.avoided[registration.incarnation, default: now] <= now
   }
 
   private mutating func open(

@@ -43,6 +43,12 @@ struct RoutedSession: Sendable, Equatable {
     case .running(let verifier), .stopping(let verifier, _): verifier
     }
   }
+
+  /// A collaboration that may still begin with a draft model: none joins once there is text.
+  var awaitsDraftModel: Bool {
+    guard case .running = phase else { return false }
+    return request.collaboration != nil && drafter == nil && !attempt.hasText
+  }
 }
 
 /// What the router itself sees of a session at one verifier; stands in for counters that a lost
@@ -55,6 +61,9 @@ struct Attempt: Sendable, Equatable {
   private(set) var silentSince = Duration.zero
 
   init() {}
+
+  /// Whether the verifier has sent tokens.
+  var hasText: Bool { firstTokenAt != nil }
 
   init(openedAt: Duration) {
     self.openedAt = openedAt

@@ -40,6 +40,48 @@ import Testing
     #expect(bench.request(.a) == [.open(1, .a), .announce(2, to: 1, .a), .assign(2, at: 1, .a)])
   }
 
+  /// One slot for drafts: the exact session that came last gives it up, and gets it back.
+  @Test func aCollaborationGetsTheSlotOfAnExactSession() {
+    var bench = RouterBench()
+    bench.register(1, slots: 5)
+    var registration = RouterBench.registration(3, .drafter, slots: 2)
+    registration.hasDraftModel = true
+    bench.handle(.registered(peer: 3, registration))
+    #expect(bench.request(.a).contains(.assign(3, at: 1, .a)))
+    #expect(bench.request(.b).contains(.assign(3, at: 1, .b)))
+    #expect(
+      bench.handle(.requested(.c, request())) == [
+        .openSession(verifier: 1, .c, request(), decided: []), .endDraft(drafter: 3, .b),
+        .announce(3, to: 1, .c), .assign(3, at: 1, .c),
+      ])
+    #expect(bench.advance(.milliseconds(200), alive: [1, 3]).isEmpty, "nobody takes it back")
+    // A second one takes the other slot, a third finds collaborations only.
+    #expect(bench.handle(.requested(.d, request())).contains(.endDraft(drafter: 3, .a)))
+    let third = SessionID(rawValue: 5)
+    #expect(
+      bench.handle(.requested(third, request())) == [
+        .openSession(verifier: 1, third, request(), decided: [])
+      ])
+    // Collaborations that wait come before exact sessions that came earlier.
+    let ended = bench.tokens(from: 1, .c, 0, [7], ending: .stop)
+    #expect(ended.contains(.assign(3, at: 1, third)) && !ended.contains(.assign(3, at: 1, .a)))
+    let next = bench.tokens(from: 1, .d, 0, [7], ending: .stop)
+    #expect(next.contains(.assign(3, at: 1, .a)))
+  }
+
+  @Test func aCollaborationWithTextTakesNobodysDrafter() {
+    var bench = RouterBench()
+    bench.register(1, slots: 3)
+    registerDrafter(&bench, 3, hasModel: true)
+    bench.handle(.requested(.a, request()))
+    bench.tokens(from: 1, .a, 0, [7])
+    bench.handle(.failed(peer: 3, session: .a, isRetryable: true, message: "no"))
+    #expect(bench.request(.b).contains(.assign(3, at: 1, .b)), "the collaboration is not first")
+    #expect(bench.advance(.seconds(2), alive: [1, 3]).isEmpty)
+    bench.tokens(from: 1, .b, 0, [7], ending: .stop)
+    #expect(bench.advance(.seconds(2), alive: [1, 3]).isEmpty, "its verifier would refuse it")
+  }
+
   @Test func countersOfAllVerifiersAreAdded() {
     var bench = RouterBench()
     bench.register(1)
