@@ -100,6 +100,15 @@ import Testing
     arrivals.published(contradictsDrafts: false, at: .milliseconds(300))
     #expect(next(arrivals, at: 301).map { $0 >= .milliseconds(340) } == true)
     #expect(next(arrivals, at: 396) == nil, "it is silent")
+    // Before anything was seen, a drafter is believed what it says of itself.
+    var new = DraftArrivals(turnaround: .milliseconds(8))
+    #expect(next(new, at: 0) == nil, "it has not sent anything yet")
+    new.received(liveCount: 1, at: .milliseconds(10))
+    new.published(contradictsDrafts: true, at: .milliseconds(20))
+    #expect(next(new, at: 21) == .milliseconds(28))
+    new.received(liveCount: 1, at: .milliseconds(50))
+    new.published(contradictsDrafts: true, at: .milliseconds(60))
+    #expect(next(new, at: 61) == .milliseconds(90), "what was seen counts")
   }
 
   @Test func aStepWaitsForDraftsThatAreWorthIt() {

@@ -37,7 +37,8 @@ final class DrafterCore {
   }
 
   private static let refusalMax = 100
-  private static let retryDelay = Duration.milliseconds(20)
+  private static let retryDelayMin = Duration.microseconds(500)
+  private static let retryDelayMax = Duration.milliseconds(20)
   /// Nodes below the truth that training-free sources send.
   private static let sourceNodeMax = 24
   let engine: InferenceEngine?
@@ -161,7 +162,7 @@ final class DrafterCore {
   }
 
   private func nextRetry() -> Duration? {
-    entries.compactMap(\.attachAt).min().map { max(.milliseconds(1), $0 - clock.now) }
+    entries.compactMap(\.attachAt).min().map { max(.microseconds(100), $0 - clock.now) }
   }
 
   private func retryAttachments() {
@@ -192,10 +193,11 @@ final class DrafterCore {
     case .refused(let refusal):
       entries[index].refusalCount += 1
       // The router's word to the verifier may still be on its way, the session itself included: it
-      // takes another connection than this.
+      // takes another connection than this. Mostly it comes in a moment.
       let mayChange = refusal.code.isRetryable || refusal.code == .unknownSession
       if mayChange, entries[index].refusalCount < Self.refusalMax {
-        entries[index].attachAt = clock.now + Self.retryDelay
+        let doubled = Self.retryDelayMin * (1 << min(entries[index].refusalCount - 1, 8))
+        entries[index].attachAt = clock.now + min(Self.retryDelayMax, doubled)
         return
       }
       logger.info(

@@ -45,10 +45,14 @@ extension VerifierCore {
     var hash = TruthHash()
     hash.absorb(truth[..<known])
     let start = hash.value == message.truthHash ? known : 0
-    entries[index].links.append(Link(number: entries[index].nextLink, peer: peer))
+    let roundTrip = traffic.roundTrip(of: peer)
+    let arrivals = DraftArrivals(
+      turnaround: register.draftDuration > .zero
+        ? register.draftDuration + (roundTrip ?? .zero) : nil)
+    entries[index].links.append(
+      Link(number: entries[index].nextLink, peer: peer, arrivals: arrivals))
     entries[index].nextLink += 1
-    entries[index].pace.drafterCame(
-      at: time, roundTrip: traffic.roundTrip(of: peer) ?? .zero)
+    entries[index].pace.drafterCame(at: time, roundTrip: roundTrip ?? .zero)
     var acceptance = AttachAcceptance(
       sampling: entries[index].sampling, promptLength: entries[index].target.promptCount,
       truthLength: start)

@@ -45,7 +45,8 @@ extension VerifierCore {
         Entry(
           id: id, target: target, sampling: message.sampling,
           tenant: message.tenant,
-          pace: SessionPace(pipeline, step: costs.single), rules: rules))
+          pace: SessionPace(pipeline, step: costs.single),
+          patience: DrafterPatience(at: time), rules: rules))
       traffic.begin(id)
       activeCount.store(entries.count)
       if target.isFinished { finish(entries.count - 1) }

@@ -10,6 +10,7 @@ extension VerifierCore {
   /// One forward pass for all sessions that run, and one for each session that works in rounds with
   /// its drafter and may go on.
   func advance() {
+    awaitDrafter()
     for id in entries.filter({ $0.pace.pipeline != .streamed || $0.rules != nil }).map(\.id) {
       if let index = index(of: id) { advanceRound(index) }
     }
@@ -69,6 +70,21 @@ extension VerifierCore {
       publish(outcome, index: index, duration: clock.now - start)
     } catch {
       stop(index, error)
+    }
+  }
+
+  /// A session that begins waits a moment for its drafter, which then reads the prompt while the
+  /// target does; a drafter that comes later is heard after the first pass.
+  private func awaitDrafter() {
+    while entries.count == 1, collaborations.workingCount == 0,
+      !peers.isEmpty || !entries[0].assigned.isEmpty,
+      let deadline = entries[0].patience.deadline(
+        isNamed: !entries[0].assigned.isEmpty, hasCome: !entries[0].links.isEmpty, at: time)
+    {
+      for message in mailbox.take(timeout: max(.zero, deadline - time)) {
+        if case .stop = message { return mailbox.post(.stop) }
+        handle(message)
+      }
     }
   }
 

@@ -12,7 +12,7 @@ final class VerifierCore {
   struct Link {
     var number: Int
     var peer: PeerID
-    var arrivals = DraftArrivals()
+    var arrivals: DraftArrivals
   }
 
   struct Entry {
@@ -26,6 +26,7 @@ final class VerifierCore {
     var nextLink = 0
     var pace: SessionPace
     var linger = DraftLinger()
+    var patience: DrafterPatience
     /// Where drafts are judged by another rule than equality under shared noise.
     var rules: RuledSession?
     /// Gave its memory to older sessions and goes on when one of them has ended.

@@ -13,8 +13,12 @@ package struct DraftArrivals: Sendable, Equatable {
   private var lostAt: Duration?
   /// From there to the next draft that lived; the least one lately.
   private var turnaround: Duration?
+  /// What `turnaround` is taken for before one was seen.
+  private let assumed: Duration?
 
-  package init() {}
+  /// - Parameter turnaround: what a drafter is expected to take from truth that kills its drafts to
+  ///   the next one; `nil` where nobody knows.
+  package init(turnaround: Duration? = nil) { assumed = turnaround }
 
   /// Truth went down; `contradictsDrafts` where it left the drafts that were there.
   package mutating func published(contradictsDrafts: Bool, at now: Duration) {
@@ -80,7 +84,9 @@ package struct DraftArrivals: Sendable, Equatable {
         next: max(now, lastAlive + gap), gap: gap, turnaround: turnaround ?? gap)
     }
     // It has gone as far as it may, or went astray: the truth comes to it first.
-    guard let turnaround, let since = isOnTrack ? publishedAt : lostAt else { return nil }
+    guard let turnaround = turnaround ?? assumed,
+      let since = isOnTrack ? publishedAt : lostAt
+    else { return nil }
     let due = since + turnaround
     guard now - due <= turnaround / 2 else { return nil }
     return Forecast(next: max(now, due), gap: gap ?? turnaround, turnaround: turnaround)
