@@ -54,11 +54,9 @@ package struct CollaborationBenchmark {
   ) throws -> [Row] {
     var rows: [Row] = []
     for prompt in prompts {
-      var configuration = VerifierSession.Configuration(
-        prompt: prompt.tokens, sampling: sampling, contextLength: collaboration.contextLength,
-        vocabularyCount: target.model.shape.vocabularyCount)
-      configuration.tokenLimit = tokenLimit
-      configuration.stopTokens = stopTokens
+      let configuration = prompt.configuration(
+        target, contextLength: collaboration.contextLength, sampling: sampling,
+        tokenLimit: tokenLimit, stopTokens: stopTokens)
       for setting in settings {
         let result = try collaboration.generate(
           configuration, parameters: setting.parameters, onToken: detokenizer(prompt.tokens))

@@ -100,11 +100,8 @@ package struct DecodeBenchmark {
     var rows: [Row] = []
     let none = try DraftMethods(parsing: "none", hasDraftModel: false)
     for prompt in prompts {
-      var configuration = VerifierSession.Configuration(
-        prompt: prompt.tokens, sampling: sampling, contextLength: engine.contextLength,
-        vocabularyCount: engine.model.shape.vocabularyCount)
-      configuration.tokenLimit = tokenLimit
-      configuration.stopTokens = stopTokens
+      var configuration = prompt.configuration(
+        engine, sampling: sampling, tokenLimit: tokenLimit, stopTokens: stopTokens)
       var plainTimes: [Double] = []
       var times = [[Double]](repeating: [], count: methods.count)
       var results = [LocalGenerator.Result](repeating: .init(), count: methods.count)
@@ -161,5 +158,20 @@ package struct DecodeBenchmark {
 
   private func seconds(_ duration: Duration) -> Double {
     Double(duration.components.seconds) + Double(duration.components.attoseconds) * 1e-18
+  }
+}
+
+extension DecodeBenchmark.Prompt {
+  /// Its generation on this engine; `contextLength` is the engine's unless told.
+  func configuration(
+    _ engine: InferenceEngine, contextLength: Int? = nil, sampling: SamplingParameters,
+    tokenLimit: Int?, stopTokens: [TokenID]
+  ) -> VerifierSession.Configuration {
+    var configuration = VerifierSession.Configuration(
+      prompt: tokens, sampling: sampling, contextLength: contextLength ?? engine.contextLength,
+      vocabularyCount: engine.model.shape.vocabularyCount)
+    configuration.tokenLimit = tokenLimit
+    configuration.stopTokens = stopTokens
+    return configuration
   }
 }

@@ -46,11 +46,8 @@ package struct FreeDraftBenchmark {
     let none = try DraftMethods(parsing: "none", hasDraftModel: false)
     var rows: [Row] = []
     for prompt in prompts {
-      var configuration = VerifierSession.Configuration(
-        prompt: prompt.tokens, sampling: sampling, contextLength: engine.contextLength,
-        vocabularyCount: engine.model.shape.vocabularyCount)
-      configuration.tokenLimit = tokenLimit
-      configuration.stopTokens = stopTokens
+      let configuration = prompt.configuration(
+        engine, sampling: sampling, tokenLimit: tokenLimit, stopTokens: stopTokens)
       let plain = try LocalGenerator(
         engine: engine, draftEngine: nil, methods: none, costs: costs
       ).generate(configuration)

@@ -41,12 +41,8 @@ extension DecodeBenchmark {
     var running: [(prompt: Prompt, target: TargetSession)] = []
     var ended: [(prompt: Prompt, tokens: [TokenID])] = []
     func configuration(_ prompt: Prompt) -> VerifierSession.Configuration {
-      var configuration = VerifierSession.Configuration(
-        prompt: prompt.tokens, sampling: sampling, contextLength: engine.contextLength,
-        vocabularyCount: engine.model.shape.vocabularyCount)
-      configuration.tokenLimit = tokenLimit
-      configuration.stopTokens = stopTokens
-      return configuration
+      prompt.configuration(
+        engine, sampling: sampling, tokenLimit: tokenLimit, stopTokens: stopTokens)
     }
     while true {
       while running.count < sessionCount, let prompt = waiting.popFirst() {
