@@ -157,7 +157,7 @@ extension SecondRowTests {
     @Test func benchSaysWhatFreeDraftsWouldGain() async throws {
       let model = try TestFiles.modelPath()
       let arguments = [
-        "bench", "drafts", "-m", model, "-md", model, "--methods", "draft", "--random-prompts", "2",
+        "bench", "drafts", "-m", model, "-md", model, "--methods", "draft", "--random-prompts", "1",
         "-n", "24", "--temp", "0", "--nodes", "1,4",
       ]
       let result = try await Daemon.output(arguments + ["-o", "json"])
@@ -169,7 +169,7 @@ extension SecondRowTests {
       let means = rows.map { ($0["speedup"] as? [String: Any])?["mean"] as? Double ?? 0 }
       let steps = rows.map { $0["tokens_per_step"] as? Double ?? 0 }
       #expect(means[0] == 1 && steps[0] == 1, "one token a step is decoding without drafts")
-      #expect(steps[1] > 2 && steps[1] <= 4 && means[1] <= steps[1])
+      #expect(steps[1] > 2 && steps[1] <= 4 && means[1] <= steps[1] + 1e-9)
       let four = try #require(rows[1]["relative_cost"] as? Double)
       #expect(means[1] >= 0.99 * steps[1] / four, "the last steps may be smaller than four")
       #expect(means[2] >= 1 && rows[2]["relative_cost"] == nil)
