@@ -78,24 +78,24 @@ import Testing
     }
     var arrivals = DraftArrivals()
     #expect(next(arrivals, at: 0) == nil)
-    for time in [5, 15, 25] { arrivals.received(liveCount: 2, at: .milliseconds(time)) }
+    for time in [5, 15, 25] { arrivals.received([], liveCount: 2, at: .milliseconds(time)) }
     #expect(next(arrivals, at: 26) == .milliseconds(35))
     #expect(next(arrivals, at: 40) == .milliseconds(40), "it is late")
     #expect(next(arrivals, at: 46) == nil, "it has stopped, and when it goes on nobody knows")
     arrivals.published(contradictsDrafts: true, at: .milliseconds(50))
     #expect(next(arrivals, at: 51) == nil)
-    arrivals.received(liveCount: 0, at: .milliseconds(52))
-    arrivals.received(liveCount: 1, at: .milliseconds(90))
+    arrivals.received([], liveCount: 0, at: .milliseconds(52))
+    arrivals.received([], liveCount: 1, at: .milliseconds(90))
     #expect(next(arrivals, at: 91) == .milliseconds(100))
     // Its drafts take 40 ms to come again, whether the truth says at once that they died or they do.
     arrivals.published(contradictsDrafts: true, at: .milliseconds(100))
     #expect(next(arrivals, at: 102) == .milliseconds(140))
-    arrivals.received(liveCount: 1, at: .milliseconds(140))
+    arrivals.received([], liveCount: 1, at: .milliseconds(140))
     arrivals.published(contradictsDrafts: false, at: .milliseconds(150))
-    arrivals.received(liveCount: 0, at: .milliseconds(151))
+    arrivals.received([], liveCount: 0, at: .milliseconds(151))
     #expect(next(arrivals, at: 152) == .milliseconds(190))
     #expect(next(arrivals, at: 212) == nil, "it should have come")
-    arrivals.received(liveCount: 1, at: .milliseconds(195))
+    arrivals.received([], liveCount: 1, at: .milliseconds(195))
     // As far ahead as it may go, it hears of the truth first.
     arrivals.published(contradictsDrafts: false, at: .milliseconds(300))
     #expect(next(arrivals, at: 301).map { $0 >= .milliseconds(340) } == true)
@@ -103,25 +103,56 @@ import Testing
     // Before anything was seen, a drafter is believed what it says of itself.
     var new = DraftArrivals(turnaround: .milliseconds(8))
     #expect(next(new, at: 0) == nil, "it has not sent anything yet")
-    new.received(liveCount: 1, at: .milliseconds(10))
+    new.received([], liveCount: 1, at: .milliseconds(10))
     new.published(contradictsDrafts: true, at: .milliseconds(20))
     #expect(next(new, at: 21) == .milliseconds(28))
-    new.received(liveCount: 1, at: .milliseconds(50))
+    new.received([], liveCount: 1, at: .milliseconds(50))
     new.published(contradictsDrafts: true, at: .milliseconds(60))
     #expect(next(new, at: 61) == .milliseconds(90), "what was seen counts")
+  }
+
+  @Test func messagesOfSeveralLevelsAreExpectedAgain() throws {
+    func nodes(_ parents: [UInt32]) -> [DraftNode] {
+      parents.enumerated().map { index, parent in
+        DraftNode(
+          id: NodeID(rawValue: UInt32(index + 10)), parent: NodeID(rawValue: parent), token: 1,
+          score: 0)
+      }
+    }
+    var arrivals = DraftArrivals()
+    func levelCount() throws -> Double {
+      try #require(arrivals.forecast(silence: .seconds(9), at: .milliseconds(2))).levelCount
+    }
+    arrivals.received(nodes([5, 5, 5]), liveCount: 3, at: .milliseconds(1))
+    arrivals.received(nodes([5, 5, 5]), liveCount: 3, at: .milliseconds(2))
+    #expect(try levelCount() == 1, "siblings are one level")
+    // 10 and 11 below 5, 12 below 11, 13 below 12.
+    for _ in 0..<60 {
+      arrivals.received(nodes([5, 5, 11, 12]), liveCount: 1, at: .milliseconds(2))
+    }
+    #expect(try abs(levelCount() - 3) < 0.01)
+    for _ in 0..<60 {
+      arrivals.received(nodes([5, 5, 11, 12]), liveCount: 0, at: .milliseconds(2))
+    }
+    arrivals.received(nodes([5]), liveCount: 1, at: .milliseconds(2))
+    arrivals.received(nodes([5]), liveCount: 1, at: .milliseconds(2))
+    #expect(try levelCount() > 2.4, "those that died say nothing")
   }
 
   @Test func aStepWaitsForDraftsThatAreWorthIt() {
     let step = Duration.milliseconds(100)
     func waits(
-      gap: Int, value: Float, acceptance: Float = 0.8, _ linger: DraftLinger = DraftLinger()
+      gap: Int, value: Float, acceptance: Float = 0.8, levelCount: Double = 1,
+      _ linger: DraftLinger = DraftLinger()
     ) -> Bool {
       var linger = linger
       let gap = Duration.milliseconds(gap)
       let now = Duration.seconds(9)
       return linger.deadline(
-        DraftArrivals.Forecast(next: now + gap, gap: gap, turnaround: gap), value: value,
-        acceptance: acceptance, liveCount: 0, nodeCost: 0.01, step: step, at: now) != nil
+        DraftArrivals.Forecast(
+          next: now + gap, gap: gap, turnaround: gap, levelCount: levelCount),
+        value: value, acceptance: acceptance, liveCount: 0, nodeCost: 0.01, step: step, at: now)
+        != nil
     }
     #expect(waits(gap: 1, value: 0.8) && waits(gap: 1, value: 0.1) && !waits(gap: 1, value: 0.01))
     #expect(waits(gap: 20, value: 0.8) && !waits(gap: 20, value: 0.2))
@@ -134,6 +165,9 @@ import Testing
     // Drafts ahead are worth less where they are soon lost.
     #expect(waits(gap: 40, value: 0.5, acceptance: 0.95))
     #expect(!waits(gap: 40, value: 0.5, acceptance: 0.6))
+    // A message of several levels is worth more, each the less the more often a draft is wrong.
+    #expect(!waits(gap: 20, value: 0.2) && waits(gap: 20, value: 0.2, levelCount: 2))
+    #expect(!waits(gap: 40, value: 0.3, acceptance: 0.1, levelCount: 9))
   }
 
   @Test func waitingEndsWithinAStepAndWithBrokenWords() throws {

@@ -6,6 +6,7 @@ import Testing
 struct SimulatedTree {
   var session: TreeDrafter
   var model: ToyModel
+  var sources = LocalSources.none
   var link = 0
   var committed: [TokenID] = []
   var nodes: [(token: TokenID, parent: Int)] = []
@@ -17,7 +18,7 @@ struct SimulatedTree {
 
   /// Begins a pass, which finds the cache as it should be.
   mutating func begin(limit: Int) -> TreeDrafter.Forward? {
-    guard let forward = session.nextForward(limit: limit) else { return nil }
+    guard let forward = session.nextForward(limit: limit, sources: &sources) else { return nil }
     passCount += 1
     var end = -1
     for index in forward.committed {
@@ -55,7 +56,8 @@ struct SimulatedTree {
       logits += row
       top += topEntries(row, count: topCount)
     }
-    return session.conclude(forward, logits: logits.span, top: top.span, topCount: topCount)
+    return session.conclude(
+      forward, logits: logits.span, top: top.span, topCount: topCount, sources: &sources)
   }
 
   private func context(_ node: Int) -> [TokenID] {
@@ -87,6 +89,8 @@ struct SimulatedTree {
       var (completed, aborted) = (self, self)
       let grows = !completed.conclude(forward).nodes.isEmpty
       aborted.abort(forward)
+      // Rows that are foreseen are of use to nobody yet.
+      (completed.sources, aborted.sources) = (.none, .none)
       let reads = completed.begin(limit: 64)?.tokens != aborted.begin(limit: 64)?.tokens
       #expect(!isVoid || !(grows || reads), "grows: \(grows), reads: \(reads)")
       guard isVoid else { continue }
@@ -142,7 +146,9 @@ struct SimulatedTree {
       own.runsAhead = random.below(4) > 0
       let model =
         random.below(2) == 0 ? target : ToyModel(vocabularyCount: 6, memory: 2, seed: seed)
-      var drafter = SimulatedTree(session: try TreeDrafter(own), model: model)
+      var drafter = SimulatedTree(
+        session: try TreeDrafter(own), model: model,
+        sources: random.below(2) == 0 ? .none : LocalSources(.recycling, vocabularyCount: 6))
       var batch: VerifyBatch?
       var due = 0
       var now = 0
@@ -152,7 +158,8 @@ struct SimulatedTree {
           var fresh = own
           fresh.session.truth = verifier.truth
           drafter = SimulatedTree(
-            session: try TreeDrafter(fresh), model: model, link: drafter.link + 1)
+            session: try TreeDrafter(fresh), model: model, sources: drafter.sources,
+            link: drafter.link + 1)
         }
         drafter.tick(
           now: now, delay: random.below(6), draftTicks: random.below(4),
@@ -205,17 +212,18 @@ struct SimulatedTree {
   /// Drafts in turns with the verifier, which has room for `limit` nodes.
   private func replay(
     _ drafting: Drafting, temperature: Float, limit: Int, draftModel: ToyModel, target: ToyModel,
-    unit: Float = 0.01
+    unit: Float = 0.01, runsAhead: Bool = false, sources: LocalSources = .none
   ) throws -> Rate {
     var configuration = target.configuration(temperature: temperature, seed: 8, tokenLimit: 400)
     configuration.sampling.minP = 0.02
     var verifier = try VerifierSession(configuration)
-    var sources = LocalSources.none
     var own = self.configuration(
       configuration, truth: configuration.prompt, window: limit - 1, width: 4)
     own.costs = DraftCosts(unit: unit, draft: .assumed, verify: freeOfCost)
-    own.runsAhead = false
-    var tree = SimulatedTree(session: try TreeDrafter(own), model: draftModel)
+    own.runsAhead = runsAhead
+    var tree = SimulatedTree(
+      session: try TreeDrafter(own), model: draftModel, sources: sources)
+    var sources = LocalSources.none
     if case .chain(let width) = drafting { own.session.width = width }
     var chain = try DrafterSession(own.session)
     var verified = 0
@@ -341,6 +349,73 @@ struct SimulatedTree {
         drafter.session.receive(
           TruthUpdate(fromPosition: position, tokens: [token], nodeIDs: [.none])) == .malformed)
     }
+  }
+
+  /// Where the draft model's words come again, one pass evaluates several levels: fewer passes for
+  /// no shorter steps.
+  @Test(arguments: [0, 0.8] as [Float])
+  func guessesOfTheDraftModelAreForeseen(temperature: Float) throws {
+    let target = ToyModel(vocabularyCount: 8, memory: 2, sharpness: 9, seed: 3)
+    func rate(_ sources: LocalSources) throws -> Rate {
+      try replay(
+        .tree, temperature: temperature, limit: 8, draftModel: target, target: target,
+        runsAhead: true, sources: sources)
+    }
+    let plain = try rate(.none)
+    let foreseeing = try rate(LocalSources(.recycling, vocabularyCount: 8))
+    #expect(
+      Double(foreseeing.passes) < 0.7 * Double(plain.passes),
+      "\(foreseeing.passes) passes against \(plain.passes)")
+    #expect(
+      foreseeing.tokensPerStep > 0.97 * plain.tokensPerStep,
+      "\(foreseeing.tokensPerStep) against \(plain.tokensPerStep)")
+  }
+
+  /// Truth may come before the draft model has guessed it: what was foreseen of it is not read again.
+  @Test func foreseenTruthIsReadOnce() throws {
+    let model = ToyModel(vocabularyCount: 9, memory: 1, sharpness: 9, seed: 1)
+    func likeliest(after token: TokenID) throws -> TokenID {
+      try #require(topEntries(model.row([token]), count: 1).first).token
+    }
+    var sources = LocalSources(.recycling, vocabularyCount: 9)
+    for token in 0..<9 as Range<UInt32> {
+      sources.observe(
+        context: TokenContext(endOf: [TokenID(token)]),
+        top: topEntries(model.row([TokenID(token)]), count: 4).span)
+    }
+    var configuration = self.configuration(
+      model.configuration(temperature: 0), truth: [1, 2], window: 6, width: 1)
+    configuration.costs = DraftCosts(unit: 0.1, draft: freeOfCost)
+    var drafter = SimulatedTree(
+      session: try TreeDrafter(configuration), model: model, sources: sources)
+    let firstPass = drafter.begin(limit: 64)
+    let first = try #require(firstPass)
+    let next = try likeliest(after: 2)
+    #expect(first.tokens.prefix(2) == [1, 2])
+    let nextPlace = try #require(
+      first.tokens.indices.first { first.tokens[$0] == next && first.parents[$0] == 1 })
+    #expect(first.logitNodes.contains(nextPlace), "its children are to be known")
+    // The truth takes the foreseen token while the pass runs.
+    let update = TruthUpdate(fromPosition: 2, tokens: [next], nodeIDs: [.none])
+    #expect(!drafter.session.isVoid(first, after: update))
+    #expect(drafter.session.receive(update) == .followed(keptCount: 0))
+    let drafts = drafter.conclude(first)
+    #expect(drafts.anchor == 3 && drafts.nodes.first?.parent == NodeID.none)
+    #expect(drafts.nodes.first?.token == (try likeliest(after: next)))
+    let secondPass = drafter.begin(limit: 64)
+    if let second = secondPass { #expect(second.committed == [0, 1], "the root lives") }
+    #expect(drafter.committed == [1, 2])
+    // Another token than the foreseen one is read.
+    let other = try #require(
+      (0..<9).map { TokenID($0) }.first { token in
+        drafts.nodes.allSatisfy { $0.token != token }
+      })
+    if secondPass != nil { drafter.session.abandonForward() }
+    #expect(
+      drafter.session.receive(TruthUpdate(fromPosition: 3, tokens: [other], nodeIDs: [.none]))
+        == .diverged(position: 3))
+    let thirdPass = drafter.begin(limit: 64)
+    #expect(thirdPass?.tokens.first == other)
   }
 
   @Test func mirostatAndSillySizesAreRefused() {

@@ -284,6 +284,7 @@ final class DrafterCore {
             configuration, stopTokens: stopTokens,
             plan: entries[index].pacing.plan(methods.shape, draftCosts: draftCosts), engine: engine)
         )
+        sources.use(acceptance.tenant) { $0.observe(prompt: configuration.truth) }
       } else {
         entries[index].drafting = .sources(try DrafterSession(configuration))
       }
@@ -348,8 +349,11 @@ final class DrafterCore {
           return
         }
         let (id, endpoint) = (entries[index].id, entries[index].endpoint)
-        let progress = try drafter.advance { pass in
-          { [mailbox] in mailbox.contains { $0.voids(pass, id: id, endpoint: endpoint) } }
+        let progress = try sources.use(entries[index].acceptance?.tenant) {
+          sources throws(EngineError) in
+          try drafter.advance(sources: &sources) { pass in
+            { [mailbox] in mailbox.contains { $0.voids(pass, id: id, endpoint: endpoint) } }
+          }
         }
         entries[index].drafting = .model(drafter)
         guard let progress else {

@@ -122,9 +122,10 @@ package final class DrafterWorker: Sendable {
         return
       }
     }
+    var methods = configuration.methods
+    if engine != nil { methods.sources = methods.foresight }
     let sources = KeptSources(
-      configuration.stores, methods: configuration.methods, identity: configuration.identity,
-      logger: logger)
+      configuration.stores, methods: methods, identity: configuration.identity, logger: logger)
     startup.finish()
     DrafterCore(
       engine: engine, draftCosts: draftCosts, sources: sources, configuration: configuration,

@@ -137,12 +137,12 @@ struct LocalDrafter {
     }
   }
 
-  /// Drafts until it has to wait for truth.
+  /// Drafts until it has to wait for truth; the sources are those of ``advance(sources:stop:)``.
   ///
   /// - Returns: `nil` where it has to wait at once.
-  mutating func draft() throws(EngineError) -> DraftUpdate? {
+  mutating func draft(sources: inout LocalSources) throws(EngineError) -> DraftUpdate? {
     var all: DraftUpdate?
-    while let update = try advance(stop: { _ in nil })?.update {
+    while let update = try advance(sources: &sources, stop: { _ in nil })?.update {
       if all == nil { all = update } else { all?.nodes.append(contentsOf: update.nodes) }
     }
     return all
@@ -176,11 +176,13 @@ struct LocalDrafter {
 
   /// One pass of the draft model, which stops between two layers as soon as it is of no use.
   ///
-  /// - Parameter stop: makes the question that is asked before each layer; `nil` where nobody asks.
+  /// - Parameters:
+  ///   - sources: what the draft model said before; they learn from the pass.
+  ///   - stop: makes the question that is asked before each layer; `nil` where nobody asks.
   /// - Returns: `nil` where the session waits for truth.
   /// - Throws: ``EngineError`` of the pass, after which it may be tried again.
   mutating func advance(
-    stop: (Pass) -> (@Sendable () -> Bool)?
+    sources: inout LocalSources, stop: (Pass) -> (@Sendable () -> Bool)?
   ) throws(EngineError) -> Progress? {
     switch machine {
     case .chain(var chain):
@@ -188,11 +190,12 @@ struct LocalDrafter {
       return try advance(&chain, stop: stop)
     case .tree(var tree):
       defer { machine = .tree(tree) }
-      guard let forward = tree.nextForward(limit: Self.prefillChunk) else { return nil }
+      guard let forward = tree.nextForward(limit: Self.prefillChunk, sources: &sources)
+      else { return nil }
       cache.commit(forward.committed, keeping: forward.kept)
       return try Self.conclude(
         forward, &tree, engine: engine, cache: cache, skipping: SublayerSet(),
-        shouldStop: stop(.tree(tree, forward)))
+        sources: &sources, shouldStop: stop(.tree(tree, forward)))
     }
   }
 
@@ -227,7 +230,8 @@ struct LocalDrafter {
   /// Evaluates nodes of a tree beside those that the cache keeps.
   static func conclude(
     _ forward: TreeDrafter.Forward, _ tree: inout TreeDrafter, engine: InferenceEngine,
-    cache: KVCache, skipping skipped: SublayerSet, shouldStop: (@Sendable () -> Bool)? = nil
+    cache: KVCache, skipping skipped: SublayerSet, sources: inout LocalSources,
+    shouldStop: (@Sendable () -> Bool)? = nil
   ) throws(EngineError) -> Progress {
     var batch = ForwardBatch()
     batch.tokens = forward.tokens
@@ -250,7 +254,9 @@ struct LocalDrafter {
     let rows = forward.logitNodes.count
     let top = rows > 0 ? engine.topLogits(topCount) : []
     progress.update = engine.withLogits {
-      tree.conclude(forward, logits: $0, top: top.span, topCount: rows > 0 ? top.count / rows : 0)
+      tree.conclude(
+        forward, logits: $0, top: top.span, topCount: rows > 0 ? top.count / rows : 0,
+        sources: &sources)
     }
     progress.growth = progress.update.nodes.isEmpty ? 0 : 1
     return progress

@@ -62,6 +62,9 @@ package struct DraftMethods: Sendable, Equatable {
     LocalSources(sources, vocabularyCount: vocabularyCount)
   }
 
+  /// The sources that foresee what a draft model guesses; none where it drafts no trees.
+  package var foresight: DraftSourceSet { usesModel && shape == .tree ? .recycling : [] }
+
   /// Whether there are stores at all.
   package var usesSources: Bool { !sources.isEmpty }
 
@@ -130,6 +133,8 @@ package final class LocalGenerator {
   let vocabularies: Retokenizer?
   /// What the target leaves out when it drafts for itself; `nil` where it does not.
   private(set) var skipMemory: SkipMemory?
+  /// What the draft model said so far, where it drafts trees.
+  private var draftSources = LocalSources.none
   /// Largest batch the planner may choose.
   let nodeLimit: Int
 
@@ -157,6 +162,10 @@ package final class LocalGenerator {
     self.vocabularies = vocabularies
     plan.runsAhead = false
     self.plan = plan
+    if let draftEngine = self.draftEngine, vocabularies == nil {
+      draftSources = LocalSources(
+        methods.foresight, vocabularyCount: draftEngine.model.shape.vocabularyCount)
+    }
     if methods.usesSkipping {
       skipMemory = SkipMemory(shape: engine.model.shape, costs: self.costs)
     }
@@ -196,13 +205,14 @@ package final class LocalGenerator {
           truth: target.machine.truth, sampling: configuration.sampling,
           contextLength: engine.contextLength, vocabularyCount: configuration.vocabularyCount),
         stopTokens: configuration.stopTokens, plan: plan, engine: engine)
+      draftSources.observe(prompt: target.machine.truth)
     }
     var skipper = try skipDrafter(configuration, truth: target.machine.truth)
     let clock = ContinuousClock()
     while target.isPrefilling { try target.prefill(engine: engine, sources: &sources) }
     let start = clock.now
     while !target.isFinished {
-      let drafted = try drafter?.draft()
+      let drafted = try drafter?.draft(sources: &draftSources)
       let written = try foreign?.draft()
       if let update = drafted ?? written {
         target.receive(update.nodes, anchor: update.anchor, link: 0, origin: .model)

@@ -102,7 +102,9 @@ private enum RuleDrafter {
   mutating func draft(for target: TargetSession, limit: Int) throws -> DraftTree? {
     switch self {
     case .tokens(var drafter):
-      let update = try drafter.draft()
+      // Chains are drafted token by token.
+      var sources = LocalSources.none
+      let update = try drafter.draft(sources: &sources)
       self = .tokens(drafter)
       if let update {
         target.receive(update.nodes, anchor: update.anchor, link: 0, origin: .model)

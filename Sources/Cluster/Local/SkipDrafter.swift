@@ -83,7 +83,8 @@ struct SkipDrafter {
     _ target: TargetSession, engine: InferenceEngine, skipping skipped: SublayerSet
   ) throws(EngineError) -> DraftUpdate {
     var all = DraftUpdate(anchor: tree.truth.count, nodes: [])
-    while let forward = tree.nextForward(limit: InferenceEngine.batchLimit) {
+    var sources = LocalSources.none
+    while let forward = tree.nextForward(limit: InferenceEngine.batchLimit, sources: &sources) {
       all.nodes += try target.evaluateDraft(
         forward, &tree, engine: engine, skipping: skipped
       ).nodes
@@ -107,8 +108,9 @@ extension TargetSession {
   ) throws(EngineError) -> DraftUpdate {
     precondition(forward.committed.isEmpty, "drafts of \(forward.committed.count) truth tokens")
     cache.commit([], keeping: forward.kept)
+    var sources = LocalSources.none
     return try LocalDrafter.conclude(
-      forward, &tree, engine: engine, cache: cache, skipping: skipped
+      forward, &tree, engine: engine, cache: cache, skipping: skipped, sources: &sources
     ).update
   }
 

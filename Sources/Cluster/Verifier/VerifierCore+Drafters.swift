@@ -92,7 +92,8 @@ extension VerifierCore {
       message.nodes, anchor: message.anchor + 1, link: entries[index].links[link].number)
     if !message.nodes.isEmpty {
       entries[index].links[link].arrivals.received(
-        liveCount: entries[index].target.machine.liveReceptionCount - before, at: arrival - start)
+        message.nodes, liveCount: entries[index].target.machine.liveReceptionCount - before,
+        at: arrival - start)
     }
     entries[index].pace.received(at: time)
   }

@@ -1,3 +1,5 @@
+package import InferenceTypes
+
 /// When a verifier may expect drafts of one drafter: what it needs to know before it waits for them.
 ///
 /// A drafter that follows the truth sends its next draft any moment. One whose drafts died has to
@@ -13,6 +15,8 @@ package struct DraftArrivals: Sendable, Equatable {
   private var lostAt: Duration?
   /// From there to the next draft that lived; the least one lately.
   private var turnaround: Duration?
+  /// Mean number of levels of a message that lived: drafts of which each continues the one before.
+  private var levelCount = 1.0
   /// What `turnaround` is taken for before one was seen.
   private let assumed: Duration?
 
@@ -29,13 +33,15 @@ package struct DraftArrivals: Sendable, Equatable {
   /// Nodes came.
   ///
   /// - Parameters:
+  ///   - nodes: of one message.
   ///   - liveCount: those that were right, or may be: neither dead nor malformed.
   ///   - arrival: when they came, which is before they were looked at.
-  package mutating func received(liveCount: Int, at arrival: Duration) {
+  package mutating func received(_ nodes: [DraftNode], liveCount: Int, at arrival: Duration) {
     guard liveCount > 0 else {
       if isOnTrack { lose() }
       return
     }
+    levelCount += (Double(Self.levels(of: nodes)) - levelCount) / 8
     if isOnTrack, let lastAlive, arrival >= lastAlive {
       // Pauses are no gaps: they change it slowly.
       let latest = arrival - lastAlive
@@ -47,6 +53,13 @@ package struct DraftArrivals: Sendable, Equatable {
     }
     isOnTrack = true
     lastAlive = arrival
+  }
+
+  /// The longest chain of nodes of one message.
+  private static func levels(of nodes: [DraftNode]) -> Int {
+    var depths: [NodeID: Int] = [:]
+    for node in nodes { depths[node.id] = (depths[node.parent] ?? 0) + 1 }
+    return depths.values.max() ?? 0
   }
 
   private mutating func lose() {
@@ -62,11 +75,16 @@ package struct DraftArrivals: Sendable, Equatable {
     package var gap: Duration
     /// From truth that kills its drafts to the first that lives.
     package var turnaround: Duration
+    /// Levels of drafts that one message brings, at least 1.
+    package var levelCount: Double
 
-    package init(next: Duration, gap: Duration, turnaround: Duration) {
+    package init(
+      next: Duration, gap: Duration, turnaround: Duration, levelCount: Double = 1
+    ) {
       self.next = next
       self.gap = gap
       self.turnaround = turnaround
+      self.levelCount = levelCount
     }
   }
 
@@ -81,7 +99,8 @@ package struct DraftArrivals: Sendable, Equatable {
     guard let lastAlive, now - lastAlive < silence else { return nil }
     if isOnTrack, let gap, now - lastAlive <= gap * 2 {
       return Forecast(
-        next: max(now, lastAlive + gap), gap: gap, turnaround: turnaround ?? gap)
+        next: max(now, lastAlive + gap), gap: gap, turnaround: turnaround ?? gap,
+        levelCount: levelCount)
     }
     // It has gone as far as it may, or went astray: the truth comes to it first.
     guard let turnaround = turnaround ?? assumed,
@@ -89,6 +108,7 @@ package struct DraftArrivals: Sendable, Equatable {
     else { return nil }
     let due = since + turnaround
     guard now - due <= turnaround / 2 else { return nil }
-    return Forecast(next: max(now, due), gap: gap ?? turnaround, turnaround: turnaround)
+    return Forecast(
+      next: max(now, due), gap: gap ?? turnaround, turnaround: turnaround, levelCount: levelCount)
   }
 }

@@ -75,11 +75,26 @@ package struct DraftLinger: Sendable, Equatable {
     let loss = Self.loss(
       acceptance: acceptance, rate: rate, gap: forecast.gap / step,
       turnaround: forecast.turnaround / step)
-    let gain = Double(value) * trust * (1 - (1 - acceptance) * loss)
+    let expected = Double(value) * Self.tokens(of: forecast.levelCount, acceptance: acceptance)
+    let gain = expected * trust * (1 - (1 - acceptance) * loss)
     guard forecast.next < end, gain > rate * (wait / step + Double(nodeCost)) else { return nil }
     since = begin
     self.liveCount = liveCount
     return min(end, forecast.next + max(wait / 2, step / 32))
+  }
+
+  /// What a message brings, in terms of its first level: each level more is worth less by the
+  /// probability of that before it.
+  private static func tokens(of levelCount: Double, acceptance: Double) -> Double {
+    var sum = 0.0
+    var path = 1.0
+    var left = levelCount
+    while left > 0 {
+      sum += path * min(1, left)
+      path *= acceptance
+      left -= 1
+    }
+    return sum
   }
 
   /// Tokens that it costs to have no drafts instead of those of a whole step; times in steps.

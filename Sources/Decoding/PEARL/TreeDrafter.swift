@@ -13,6 +13,9 @@ package import InferenceTypes
 /// | in flight | the running pass evaluates it |
 /// | evaluated | the cache holds it; its children are known |
 ///
+/// A pass also evaluates tokens that the draft model will likely guess below its nodes: they become
+/// nodes where it does.
+///
 /// Bad input: truth that contradicts itself is refused as malformed, missing truth is asked for, and
 /// the answer of a pass to nodes that died meanwhile is ignored.
 ///
@@ -47,7 +50,7 @@ package struct TreeDrafter: Sendable {
   /// How good the guesses were.
   package private(set) var acceptance = DraftAcceptance()
   let configuration: Configuration
-  private let sampling: DraftSampling
+  let sampling: DraftSampling
   private var chooser: TokenChooser
   private(set) var nodes: [Node]
   /// The node of each row of the cache, in flight included; -1 where it is dead or truth.
@@ -58,6 +61,10 @@ package struct TreeDrafter: Sendable {
   private(set) var committedCount = 0
   /// Rows before those of the running pass.
   private(set) var inFlight: Int?
+  /// Of the running pass: rows whose nodes are not known yet, and what each row with logits is to
+  /// teach the sources.
+  private(set) var foreseen: [ForeseenRow] = []
+  private var lessons: [RowLesson] = []
   private var lastID: UInt32 = 0
   private var scale = CouplingScale()
   private(set) var purse = DraftTimePurse()
@@ -114,7 +121,7 @@ package struct TreeDrafter: Sendable {
         learn(token, at: root)
         let row = nodes[root].row
         if row >= 0 { truthRows.append(row) }
-        if row >= 0, let next = child(of: root, token: token) {
+        if row >= 0, let next = child(of: root, token: token) ?? adoptForeseen(token, below: root) {
           root = next
         } else {
           divergence = truth.count
@@ -139,7 +146,7 @@ package struct TreeDrafter: Sendable {
     rows = []
     truthRows = []
     committedCount = cachedCount
-    inFlight = nil
+    endFlight()
   }
 
   private mutating func learn(_ token: TokenID, at node: Int) {
@@ -177,41 +184,54 @@ package struct TreeDrafter: Sendable {
 
   /// Says what the draft model computes next.
   ///
-  /// - Parameter limit: largest number of tokens, at least 1.
+  /// - Parameters:
+  ///   - limit: largest number of tokens, at least 1.
+  ///   - sources: what the draft model said before, which tells what it will likely guess, so that
+  ///     one pass evaluates several levels; without any it evaluates what is known.
   /// - Returns: the pass, or `nil` where it waits for truth: the tree is as large as it may be or as
   ///   is worth its time, the text or the context ends, or a pass is running.
-  package mutating func nextForward(limit: Int) -> Forward? {
+  package mutating func nextForward(
+    limit: Int, sources: inout LocalSources
+  ) -> Forward? {
     precondition(limit >= 1, "limit \(limit)")
     let room = configuration.session.contextLength
     guard inFlight == nil, window > 0, truth.count < room, !isStop(nodes[0].token) else {
       return nil
     }
+    var unread: [TokenID] = []
+    var prospects = BinaryHeap<Prospect>()
     if nodes[0].row < 0 {
       let end = min(truth.count, cachedCount + limit)
       guard mayRead(to: end) else { return nil }
-      return issue(Array(truth[cachedCount..<end]), nodes: end == truth.count ? [0] : [])
+      unread = Array(truth[cachedCount..<end])
+      guard end == truth.count else { return issue(unread, [], cost: readingCost(to: end)) }
+      unread.removeLast()
+      prospects.push(prospect(0))
+    } else {
+      for index in nodes.indices
+      where nodes[index].row < 0 && mayEvaluate(nodes[index].token, depth: nodes[index].depth) {
+        prospects.push(prospect(index))
+      }
     }
     let evaluated = nodes.reduce(0) { $0 + ($1.row >= 0 ? 1 : 0) }
-    let waiting = nodes.indices.filter { index in
-      let node = nodes[index]
-      return node.row < 0 && node.depth < window && truth.count + node.depth < room
-        && !isStop(node.token)
-    }.sorted {
-      (nodes[$1].pathProbability, $0) < (nodes[$0].pathProbability, $1)
-    }
     let most = min(
-      limit, configuration.levelWidth, configuration.nodeMax - evaluated, waiting.count)
-    guard most > 0 else { return nil }
-    let width = levelWidth(waiting.prefix(most).map { nodes[$0].pathProbability })
+      limit - unread.count, configuration.levelWidth, configuration.nodeMax - evaluated)
+    var picks: [Prospect] = []
+    while picks.count < most, let next = prospects.pop() {
+      picks.append(next)
+      foresee(below: picks.count - 1, of: &picks, into: &prospects, sources: &sources)
+    }
+    guard !picks.isEmpty else { return nil }
+    let width = levelWidth(picks.map(\.pathProbability), unreadCount: unread.count)
     guard width > 0 else { return nil }
-    let chosen = waiting.prefix(width).sorted()
-    return issue(chosen.map { nodes[$0].token }, nodes: chosen)
+    let cost = passCost(width: width, unreadCount: unread.count)
+    return issue(unread, Array(picks.prefix(width)), cost: cost)
   }
 
   /// The running pass was aborted, or failed: its tokens will come again.
   package mutating func abandonForward() {
     guard let first = inFlight else { return }
-    inFlight = nil
+    endFlight()
     for row in first..<rows.count where rows[row] >= 0 { nodes[rows[row]].row = -1 }
     rows.removeSubrange(first...)
     truthRows.removeAll { $0 >= first }
@@ -221,10 +241,11 @@ package struct TreeDrafter: Sendable {
   ///
   /// - Shape: `logits`: `[logitNodes.count, vocabulary]`; `top`: `[logitNodes.count, topCount]`, the
   ///   largest of each row, larger first, ties by token; more than the width for leaves beside the
-  ///   choice.
+  ///   choice. The sources learn from them.
   /// - Returns: nodes to send, none where all that was evaluated died meanwhile.
   package mutating func conclude(
-    _ forward: Forward, logits: Span<Float>, top: Span<TokenLogit>, topCount: Int
+    _ forward: Forward, logits: Span<Float>, top: Span<TokenLogit>, topCount: Int,
+    sources: inout LocalSources
   ) -> DraftUpdate {
     guard let first = inFlight, rows.count == first + forward.tokens.count else {
       preconditionFailure("no such pass of \(forward.tokens.count) tokens")
@@ -234,27 +255,38 @@ package struct TreeDrafter: Sendable {
       logits.count == forward.logitNodes.count * vocabulary
         && top.count == forward.logitNodes.count * topCount,
       "\(logits.count) logits and \(top.count) entries for \(forward.logitNodes.count) rows")
-    inFlight = nil
     var update = DraftUpdate(anchor: truth.count, nodes: [])
     for (row, index) in forward.logitNodes.enumerated() {
-      let node = rows[first + index]
+      let node = revealedNode(first + index)
+      let rowTop = top.extracting(row * topCount..<(row + 1) * topCount)
+      sources.observe(context: lessons[row].context, top: rowTop)
       guard node >= 0 else { continue }
       expand(
         node, logits: logits.extracting(row * vocabulary..<(row + 1) * vocabulary),
-        top: top.extracting(row * topCount..<(row + 1) * topCount), into: &update)
+        top: rowTop, into: &update)
+      if let choice = nodes[node].guesses?.tokens[0] {
+        sources.recycling?.learn(lessons[row].guesses[...], truth: choice)
+      }
     }
+    endFlight()
     return update
   }
 
-  private func isStop(_ token: TokenID) -> Bool {
+  func isStop(_ token: TokenID) -> Bool {
     configuration.session.stopTokens.contains(token)
   }
 
-  /// Begins a pass over these tokens: those before `indices` are truth.
-  private mutating func issue(_ tokens: [TokenID], nodes indices: [Int]) -> Forward {
-    let cost =
-      nodes[0].row < 0
-      ? readingCost(to: cachedCount + tokens.count) : costs.draft(tokens.count)
+  private func prospect(_ index: Int) -> Prospect {
+    let node = nodes[index]
+    return Prospect(
+      pathProbability: node.pathProbability, sequence: index, node: index, token: node.token,
+      depth: node.depth, context: context(of: index))
+  }
+
+  /// Begins a pass over truth and the picks below it.
+  private mutating func issue(
+    _ unread: [TokenID], _ picks: [Prospect], cost: Float
+  ) -> Forward {
     spent += cost
     if !configuration.runsAhead { purse.spend(cost) }
     let committed = truthRows
@@ -266,20 +298,50 @@ package struct TreeDrafter: Sendable {
     let first = rows.count
     inFlight = first
     var parents: [Int] = []
-    let truthCount = tokens.count - indices.count
-    for index in 0..<truthCount {
+    for index in unread.indices {
       parents.append(index - 1)
       truthRows.append(index)
       rows.append(-1)
     }
-    for index in indices {
-      parents.append(index == 0 ? truthCount - 1 : nodes[nodes[index].parent].row)
-      nodes[index].row = rows.count
-      rows.append(index)
+    for pick in picks {
+      let row = rows.count
+      rows.append(-1)
+      if pick.node >= 0 {
+        let parent = nodes[pick.node].parent
+        parents.append(parent < 0 ? unread.count - 1 : nodes[parent].row)
+        place(pick.node, at: row)
+      } else {
+        let parentRow = first + unread.count + pick.parent
+        parents.append(parentRow)
+        foreseen.append(ForeseenRow(row: row, parentRow: parentRow, token: pick.token))
+      }
+      lessons.append(RowLesson(context: pick.context, guesses: pick.guesses))
     }
+    let tokens = unread + picks.map(\.token)
     return Forward(
       committed: committed, kept: kept, tokens: tokens, parents: parents,
-      logitNodes: Array(truthCount..<tokens.count))
+      logitNodes: Array(unread.count..<tokens.count))
+  }
+
+  private mutating func endFlight() {
+    inFlight = nil
+    foreseen = []
+    lessons = []
+  }
+
+  /// A row of the cache holds this node.
+  mutating func place(_ node: Int, at row: Int) {
+    nodes[node].row = row
+    rows[row] = node
+  }
+
+  /// Adds a node that is truth, and never sent.
+  mutating func add(_ token: TokenID, below parent: Int) -> Int {
+    nodes.append(
+      Node(
+        id: .none, parent: parent, token: token, depth: nodes[parent].depth + 1, probability: 1,
+        pathProbability: nodes[parent].pathProbability))
+    return nodes.count - 1
   }
 
   private mutating func expand(

@@ -42,8 +42,8 @@ enum TreeGain {
 }
 
 extension TreeDrafter {
-  /// Paths that are less probable are not continued while the target verifies.
-  private static let growthFloor: Float = 0.03
+  /// Paths that are less probable are not continued while the target verifies, nor foreseen.
+  static let growthFloor: Float = 0.03
   /// Truths at evaluated nodes after which the hit rates are believed.
   private static let trialCount = 8
 
@@ -70,16 +70,29 @@ extension TreeDrafter {
       || TreeGain.pays([], expanding: [1], spent: spent, cost: cost, costs, hitRates)
   }
 
-  /// How many of the waiting nodes, most probable first, to evaluate in one pass; 0 for none.
-  func levelWidth(_ probabilities: [Float]) -> Int {
+  /// What a pass costs over truth and so many nodes below it.
+  func passCost(width: Int, unreadCount: Int) -> Float {
+    guard nodes[0].row < 0 else { return costs.draft(width) }
+    // The first of the nodes is the last token of the truth.
+    let read = unreadCount + 1
+    return readingCost(to: cachedCount + read) + costs.draft(unreadCount + width)
+      - costs.draft(read)
+  }
+
+  /// How many of the nodes, most probable first, to evaluate in one pass, which reads so much truth
+  /// besides; 0 for none.
+  func levelWidth(_ probabilities: [Float], unreadCount: Int) -> Int {
     guard configuration.runsAhead else {
       let known = nodes.dropFirst().map(\.pathProbability)
-      var best = 0
-      var bestRate = TreeGain.rate(known, spent: spent, costs)
-      for width in 1...probabilities.count where purse.canAfford(costs.draft(width)) {
+      // Truth is read in any case.
+      let isReading = nodes[0].row < 0
+      var best = isReading ? 1 : 0
+      var bestRate = isReading ? 0 : TreeGain.rate(known, spent: spent, costs)
+      for width in 1...probabilities.count {
+        let cost = passCost(width: width, unreadCount: unreadCount)
+        guard purse.canAfford(cost) else { break }
         let gained = TreeGain.children(of: probabilities.prefix(width), hitRates)
-        let rate = TreeGain.rate(
-          known + gained, spent: spent + costs.draft(width), costs)
+        let rate = TreeGain.rate(known + gained, spent: spent + cost, costs)
         if rate > bestRate {
           bestRate = rate
           best = width
@@ -93,7 +106,7 @@ extension TreeDrafter {
     var sum: Float = 0
     for width in 1...probabilities.count where probabilities[width - 1] >= Self.growthFloor {
       sum += probabilities[width - 1]
-      let rate = sum / costs.draft.cost(width)
+      let rate = sum / costs.draft.cost(unreadCount + width)
       if rate > bestRate {
         bestRate = rate
         best = width

@@ -2,6 +2,8 @@ package import InferenceTypes
 
 /// The last three tokens of a context, nearest first.
 package struct TokenContext: Sendable, Hashable {
+  /// Most tokens of a context.
+  static let length = 3
   /// Stands for a token before the beginning.
   static let absent = UInt32.max
 
@@ -14,7 +16,7 @@ package struct TokenContext: Sendable, Hashable {
 
   /// The end of `tokens`.
   package init(endOf tokens: [TokenID]) {
-    for token in tokens.suffix(3) { append(token) }
+    for token in tokens.suffix(Self.length) { append(token) }
   }
 
   package mutating func append(_ token: TokenID) {

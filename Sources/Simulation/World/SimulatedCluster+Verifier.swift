@@ -143,7 +143,7 @@ extension SimulatedCluster {
     verifiers[v].entries[index].machine.receive(update.nodes, anchor: update.anchor, link: number)
     let liveCount = verifiers[v].entries[index].machine.liveReceptionCount - before
     verifiers[v].entries[index].links[link].arrivals.received(
-      liveCount: liveCount, at: Duration(simulated: arrival))
+      update.nodes, liveCount: liveCount, at: Duration(simulated: arrival))
     verifiers[v].entries[index].gate.receive()
   }
 
