@@ -88,16 +88,33 @@ struct ServiceBenchCommand: AsyncParsableCommand {
     case .json: try printJSON(report)
     case .table: FileHandleStream.standardOutput.write(report.table)
     }
-    guard runs.contains(where: { $0.tokenCount > 0 }) else {
-      throw CommandFailure(description: "no question was answered; the reasons stand above")
+    let complaints = complaints(runs, questions)
+    guard complaints.isEmpty else {
+      throw CommandFailure(description: complaints.joined(separator: "; "))
+    }
+  }
+
+  /// What a script has to know of a load test without reading its table.
+  private func complaints(
+    _ runs: [ServiceBenchmark.Run], _ questions: [PromptFile.Question]
+  ) -> [String] {
+    var complaints: [String] = []
+    let failureCount = runs.reduce(0) { $0 + $1.failureCount }
+    if failureCount > 0 {
+      let askedCount = runs.reduce(0) { $0 + $1.answers.count }
+      complaints.append(
+        "\(failureCount) of \(askedCount) questions were not answered; the reasons stand above")
+    } else if !runs.contains(where: { $0.tokenCount > 0 }) {
+      complaints.append("no answer holds any text")
     }
     let differing = anyText ? [] : ServiceBenchmark.differing(runs)
     if !differing.isEmpty {
       let ids = differing.prefix(10).map { "\(questions[$0].id)" }.joined(separator: ", ")
-      throw CommandFailure(
-        description: "\(differing.count) of \(questions.count) questions got different texts under "
+      complaints.append(
+        "\(differing.count) of \(questions.count) questions got different texts under "
           + "one seed (ids \(ids)); --any-text leaves that out")
     }
+    return complaints
   }
 
   private static func ask(
