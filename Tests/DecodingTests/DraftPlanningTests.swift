@@ -112,6 +112,31 @@ import Testing
     #expect(throttle.state == .drafting)
   }
 
+  /// Short answers: each session is over before a rest is.
+  @Test func aRestGoesOnInTheNextSessionAndGrows() {
+    var throttle = DraftThrottle()
+    let slow = conditions(acceptance: 0.5, roundTrip: 2000)
+    var drafted: [Bool] = []
+    for _ in 0..<100 {
+      throttle = throttle.carried(from: 64, to: 0)
+      var hasDrafted = false
+      for count in 0..<64 {
+        let window = throttle.window(slow, sampleCount: count, truthCount: count)
+        hasDrafted = hasDrafted || window > 0
+      }
+      drafted.append(hasDrafted)
+    }
+    #expect(drafted[0] && !drafted[1] && drafted.contains { $0 })
+    let late = drafted[50...].count { $0 }
+    #expect(late > 0 && late <= 4, "\(late) of the last 50 sessions")
+    // One that helps again drafts from the first token on.
+    let near = conditions(acceptance: 0.8, roundTrip: 20)
+    #expect(throttle.window(near, sampleCount: 64, truthCount: 64) > 0)
+    #expect(throttle.window(near, sampleCount: 64, truthCount: 200) > 0)
+    let next = throttle.carried(from: 200, to: 10)
+    #expect(next.state == .drafting)
+  }
+
   @Test func aDrafterThatHelpsIsLeftAlone() {
     var throttle = DraftThrottle()
     let near = conditions(acceptance: 0.8, roundTrip: 100)

@@ -15,7 +15,7 @@ struct DraftPacing {
 
   private var draftCosts = VerifyCosts.assumed
   private var pacer = DraftPacer(pipeline: .streamed, draftLength: 1)
-  private var throttle = DraftThrottle()
+  private(set) var throttle = DraftThrottle()
   private var costs = VerifyCosts.assumed
   /// Time of a step over one token.
   private var step: Duration?
@@ -28,8 +28,9 @@ struct DraftPacing {
 
   init() {}
 
-  /// What the verifier tells of the session.
-  init(_ acceptance: AttachAcceptance) {
+  /// What the verifier tells of the session, and how the one before with it ended.
+  init(_ acceptance: AttachAcceptance, throttle: DraftThrottle?) {
+    if let throttle { self.throttle = throttle.carried(from: 0, to: acceptance.promptLength) }
     pacer = DraftPacer(pipeline: acceptance.pipeline, draftLength: 1)
     if !acceptance.relativeVerifyCosts.isEmpty {
       costs = VerifyCosts(relative: acceptance.relativeVerifyCosts)

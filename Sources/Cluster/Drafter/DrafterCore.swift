@@ -61,6 +61,8 @@ final class DrafterCore {
   /// Of one token.
   private var draftDuration = Duration.milliseconds(5)
   private var roundTrips: [String: RoundTripEstimate] = [:]
+  /// How the latest session with each verifier ended, counted from no truth.
+  private var throttles: [String: DraftThrottle] = [:]
   private var meter: DrafterMeter
 
   init(
@@ -125,6 +127,7 @@ final class DrafterCore {
         entries[index].drafting = nil
       }
       roundTrips[endpoint] = nil
+      throttles[endpoint] = nil
     case .attachReply(let id, let reply): receive(reply, id)
     case .truth(let id, let truth): receive(truth, id)
     case .roundTrip(let endpoint, let sample):
@@ -183,7 +186,8 @@ final class DrafterCore {
         entries[index].truthHash = TruthHash()
       }
       entries[index].drafting = nil
-      entries[index].pacing = DraftPacing(acceptance)
+      entries[index].pacing = DraftPacing(
+        acceptance, throttle: throttles[entries[index].endpoint])
       entries[index].refusalCount = 0
       if let parameters = acceptance.collaboration {
         startAnswering(index, parameters)
@@ -331,6 +335,9 @@ final class DrafterCore {
   func remove(_ index: Int) {
     let entry = entries.remove(at: index)
     if engine != nil { entry.pacing.log(logger, id: entry.id) }
+    if case .model = entry.drafting, linkedEndpoints.contains(entry.endpoint) {
+      throttles[entry.endpoint] = entry.pacing.throttle.carried(from: entry.truth.count, to: 0)
+    }
     activeCount.store(entries.count)
     outlets.sendToVerifier(entry.endpoint, Envelope(session: entry.id, message: .endDraft))
   }

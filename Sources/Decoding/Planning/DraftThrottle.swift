@@ -4,8 +4,12 @@
 /// | state | leaves it |
 /// |---|---|
 /// | drafting | when the expected gain is below ``gainMin``: resting |
-/// | resting | after ``restLength`` tokens, or when the gain is well above it by itself: probing |
+/// | resting | when the rest is over, or the gain is well above it by itself: probing |
 /// | probing | after ``probeLength`` tokens, by the gain: drafting or resting |
+///
+/// The first rest takes ``restLength`` tokens, each one that a probe ends in twice as many as the one
+/// before. It goes on in the next session with the same verifier: short answers would be probes all of
+/// them.
 package struct DraftThrottle: Sendable, Equatable {
   package enum State: Sendable, Equatable {
     case drafting
@@ -18,13 +22,31 @@ package struct DraftThrottle: Sendable, Equatable {
   package static let gainMin = 1.02
   /// Tokens of truth.
   package static let restLength = 192
+  /// Of the longest rest.
+  package static let restMax = 3072
   package static let probeLength = 32
   /// Guesses that must have been put to the test before the acceptance is believed.
   package static let sampleMin = 24
 
   package private(set) var state = State.drafting
+  private var nextRest = restLength
 
   package init() {}
+
+  /// The one to begin the next session with.
+  ///
+  /// - Parameters:
+  ///   - truthCount: tokens of known truth in this session.
+  ///   - next: in the next one.
+  /// - Returns: at rest for as long as this one would be, else drafting.
+  package func carried(from truthCount: Int, to next: Int) -> DraftThrottle {
+    var throttle = self
+    throttle.state = .drafting
+    if case .resting(let end) = state {
+      throttle.state = .resting(until: next + max(0, end - truthCount))
+    }
+    return throttle
+  }
 
   /// Says how far ahead to draft.
   ///
@@ -39,17 +61,26 @@ package struct DraftThrottle: Sendable, Equatable {
     let gain = conditions.streamedGain
     switch state {
     case .drafting where gain < Self.gainMin && sampleCount >= Self.sampleMin:
-      state = .resting(until: truthCount + Self.restLength)
+      rest(from: truthCount)
     case .drafting: break
     case .resting(let end) where truthCount >= end || gain > Self.gainMin * Self.gainMin:
       state = .probing(until: truthCount + Self.probeLength)
     case .resting: break
     case .probing(let end) where truthCount >= end:
-      state =
-        gain < Self.gainMin ? .resting(until: truthCount + Self.restLength) : .drafting
+      if gain < Self.gainMin {
+        rest(from: truthCount)
+      } else {
+        state = .drafting
+        nextRest = Self.restLength
+      }
     case .probing: break
     }
     if case .resting = state { return 0 }
     return conditions.window
+  }
+
+  private mutating func rest(from truthCount: Int) {
+    state = .resting(until: truthCount + nextRest)
+    nextRest = min(Self.restMax, nextRest * 2)
   }
 }
