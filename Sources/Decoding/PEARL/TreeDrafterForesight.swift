@@ -3,7 +3,7 @@ import InferenceTypes
 // A pass of a draft model reads all its weights, for one token or for eight. What it will guess is
 // itself guessed from what it said before, so that one pass evaluates several levels: where the draft
 // model then guesses the same token, the level below is there already; where it does not, a row of
-// the pass was for nothing. What is sent, and so every text, stays the same but for its time.
+// the pass was for nothing. The draft model still decides every guess that is sent.
 //
 // See Chen et al. 2024, arXiv:2312.11462 (cascade speculative drafting: a statistical model drafts
 // for the draft model); departs from it in that guesses and nodes of a tree compete for the rows of
