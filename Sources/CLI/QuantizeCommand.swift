@@ -28,6 +28,13 @@ struct QuantizeCommand: ParsableCommand {
   @Argument(help: "Type of the new file, in upper or lower case.")
   var type: String
 
+  @Option(
+    help: """
+      Type of the output matrix, which is the token embedding too where a model has but one: Q6_K \
+      unless told, in a Q8_0 file Q8_0.
+      """)
+  var outputTensorType: String?
+
   @Option(name: [.customShort("t"), .long], help: "Threads; one for each processor unless told.")
   var threads: Int?
 
@@ -38,16 +45,14 @@ struct QuantizeCommand: ParsableCommand {
   var json = false
 
   func run() throws {
-    let type: QuantizationType
-    do { type = try QuantizationType(named: self.type) } catch {
-      throw ValidationError("\(error)")
-    }
+    let type = try Self.type(type)
+    let outputType = try outputTensorType.map { try Self.type($0) }
     let file = try ModelLoading.file(input)
     guard !isSameFile(input, output) else {
       throw ValidationError("\(output) is the input file; name another output")
     }
     let plan: QuantizationPlan
-    do { plan = try QuantizationPlan(file: file, type: type) } catch {
+    do { plan = try QuantizationPlan(file: file, type: type, outputType: outputType) } catch {
       throw CommandFailure(description: "\(input): \(error)")
     }
     // The writer refuses, too, whatever appears meanwhile; this is said before the work.
@@ -73,6 +78,10 @@ struct QuantizeCommand: ParsableCommand {
     } else {
       FileHandleStream.standardOutput.write(report.table)
     }
+  }
+
+  private static func type(_ name: String) throws -> QuantizationType {
+    do { return try QuantizationType(named: name) } catch { throw ValidationError("\(error)") }
   }
 
   private func isSameFile(_ first: String, _ second: String) -> Bool {

@@ -49,10 +49,7 @@ struct SimulatedWorldOptions: ParsableArguments {
   @Option(help: "Sessions of a verifier, or of a drafter.")
   var slots = 8
 
-  @Option(help: "Sessions whose tokens one forward pass takes.")
-  var sessionsPerPass = 1
-
-  @Option(help: "Largest forward pass of the target, in tokens.")
+  @Option(help: "Most nodes of one session in a forward pass of the target, which all share.")
   var nodeLimit = 32
 
   func validate() throws {
@@ -68,7 +65,7 @@ struct SimulatedWorldOptions: ParsableArguments {
     try Self.check("--linger", linger ?? 0, above: -1e-9, to: 16)
     for (name, value, most) in [
       ("--draft-length", draftLength, 64), ("--slots", slots, 1024),
-      ("--sessions-per-pass", sessionsPerPass, 256), ("--node-limit", nodeLimit, 1024),
+      ("--node-limit", nodeLimit, 1024),
     ] where !(1...most).contains(value) {
       throw ValidationError("\(name) \(value): expected 1 to \(most)")
     }
@@ -129,7 +126,6 @@ struct SimulatedWorldOptions: ParsableArguments {
     scenario.draftLength = draftLength
     scenario.verifierSlots = slots
     scenario.drafterSlots = slots
-    scenario.sessionsPerPass = sessionsPerPass
     scenario.nodeLimit = nodeLimit
   }
 

@@ -54,7 +54,7 @@ package struct CapacityPlan: Sendable {
     /// Shares of the time.
     package var verifierUtilisation: Double
     package var drafterUtilisation: Double
-    /// Tokens per forward pass of the target.
+    /// Tokens that a forward pass of the target brings each of its sessions.
     package var tokensPerPass: Double
     /// Requests that were refused or given up.
     package var failedCount: Int

@@ -99,7 +99,8 @@ package enum RandomSchedules {
     scenario.draftLength = 1 + random.below(6)
     scenario.window = random.below(3) == 0 ? 1 + random.below(20) : nil
     scenario.nodeLimit = 1 + random.below(16)
-    scenario.sessionsPerPass = 1 + random.below(3)
+    // With few rows, sessions take turns.
+    scenario.rowLimit = random.below(2) == 0 ? 17 + random.below(4) : 128
     scenario.verifierCount = 1 + random.below(3)
     scenario.drafterCount = random.below(4)
     scenario.drafterSlots = 1 + random.below(3)

@@ -139,11 +139,18 @@ import Testing
     #expect(try levelCount() > 2.4, "those that died say nothing")
   }
 
+  /// Behind its first step.
+  private static var begun: DraftLinger {
+    var linger = DraftLinger()
+    linger.concluded(tokenCount: 1, at: .zero)
+    return linger
+  }
+
   @Test func aStepWaitsForDraftsThatAreWorthIt() {
     let step = Duration.milliseconds(100)
     func waits(
       gap: Int, value: Float, acceptance: Float = 0.8, levelCount: Double = 1,
-      _ linger: DraftLinger = DraftLinger()
+      _ linger: DraftLinger = Self.begun
     ) -> Bool {
       var linger = linger
       let gap = Duration.milliseconds(gap)
@@ -158,8 +165,9 @@ import Testing
     #expect(waits(gap: 20, value: 0.8) && !waits(gap: 20, value: 0.2))
     #expect(!waits(gap: 80, value: 0.8), "a step brings as much")
     #expect(!waits(gap: 5, value: 0))
+    #expect(!waits(gap: 1, value: 0.8, DraftLinger()), "the first token comes at once")
     // Where steps bring many tokens already, time is dearer.
-    var fast = DraftLinger()
+    var fast = Self.begun
     for number in 1...50 { fast.concluded(tokenCount: 8, at: step * number) }
     #expect(waits(gap: 5, value: 0.3) && !waits(gap: 5, value: 0.3, fast))
     // Drafts ahead are worth less where they are soon lost.
@@ -178,7 +186,7 @@ import Testing
         DraftArrivals.Forecast(next: now + gap, gap: gap, turnaround: gap), value: 0.9,
         acceptance: 0.9, liveCount: liveCount, nodeCost: 0, step: step, at: now)
     }
-    var linger = DraftLinger()
+    var linger = Self.begun
     var now = Duration.zero
     var liveCount = 0
     while let end = deadline(&linger, at: now, liveCount: liveCount) {

@@ -171,6 +171,15 @@ import Testing
     #expect(apart["token_embd.weight"] == type.tensorType)
   }
 
+  @Test func theOutputIsWhatTheCallerWants() throws {
+    let file = try tiny().file()
+    let usual = types(try QuantizationPlan(file: file, type: .q8_0))
+    var wanted = types(try QuantizationPlan(file: file, type: .q8_0, outputType: .q4_0))
+    #expect(wanted["token_embd.weight"] == .q4_0)
+    wanted["token_embd.weight"] = .q8_0
+    #expect(wanted == usual)
+  }
+
   @Test func rowsThatAreNoWholeBlocksFallBack() throws {
     var model = tiny()
     model.edit = {

@@ -22,11 +22,8 @@ package struct OneForAll: SourceLender {
   }
 }
 
-/// Steps of many sessions of one target: each is one planned forward pass over all of them, with
-/// stretches of new prompts beside the trees of those that decode.
-///
-/// The token ids of a session are those it would have alone: logits do not depend on what else is
-/// in the pass.
+/// Steps of many sessions of one target: each is one forward pass over all of them, as a
+/// ``PassPlanner`` plans it.
 package struct SharedStep {
   /// A session that takes part. It is not finished.
   package struct Member {
@@ -46,23 +43,17 @@ package struct SharedStep {
     package var report: StepReport
   }
 
-  /// Rows kept for prompts where more sessions decode than a pass has room for.
-  private static let prefillRoom = 16
   package private(set) var times: StepTimes
   package private(set) var statistics = StepStatistics()
-  /// Most nodes of one session.
-  private let nodeLimit: Int
-  /// Whose turn it is where not all sessions find room.
-  private var turn = 0
+  private var planner: PassPlanner
   private let clock = ContinuousClock()
 
   /// - Parameters:
   ///   - costs: as measured at the start.
   ///   - nodeLimit: most nodes of one session in a pass; 1 decodes without drafts.
   package init(costs: MeasuredCosts, nodeLimit: Int) {
-    precondition(nodeLimit >= 1, "\(nodeLimit) nodes")
     times = StepTimes(costs: costs.costs, single: costs.single)
-    self.nodeLimit = nodeLimit
+    planner = PassPlanner(nodeLimit: nodeLimit, rowLimit: InferenceEngine.batchLimit)
   }
 
   /// What is evaluated for one member.
@@ -79,39 +70,32 @@ package struct SharedStep {
     _ members: [Member], engine: InferenceEngine, sources: inout some SourceLender
   ) throws(ForwardFailure) -> Result {
     let start = clock.now
-    let (reading, deciding) = choose(members)
-    let costs = times.costs
-    let room = InferenceEngine.batchLimit - deciding.count
-    let shares = StepPlanner.prefillShares(
-      missing: reading.map { members[$0].target.missingCount }, decodingCount: deciding.count,
-      room: room, costs: costs)
+    let pass = planner.next(
+      members.map {
+        PassPlanner.Session(
+          missingCount: $0.target.missingCount, contextCount: $0.target.contextCount)
+      }, costs: times.costs
+    ) { index, body in
+      sources.use(members[index].tenant) { body(&members[index].target.machine, &$0) }
+    }
     var parts: [ForwardPart] = []
     var works: [(member: Int, work: Work)] = []
-    var positions = 0
-    for (index, share) in zip(reading, shares) where share > 0 {
-      let member = members[index]
-      parts.append(member.target.prefillPart(limit: share))
+    var positions = pass.plan?.positionCount ?? 0
+    for (index, count) in pass.prompts {
+      let target = members[index].target
+      parts.append(target.prefillPart(limit: count))
       works.append((index, .prefill))
-      positions += share * (member.target.contextCount + share / 2)
+      positions += count * (target.contextCount + count / 2)
     }
-    let prefillCount = parts.reduce(0) { $0 + $1.batch.tokens.count }
     var report = StepReport(
-      sessionCount: deciding.count, prefillSessionCount: parts.count, prefillCount: prefillCount,
-      expectedTokenCount: 0, expectedDuration: .zero)
-    var rowCount = prefillCount
-    if !deciding.isEmpty {
-      let planned = plan(
-        deciding, of: members, prefillCount: prefillCount, costs: costs, sources: &sources)
-      for (index, batch) in zip(deciding, planned.batches) {
-        parts.append(members[index].target.part(batch))
-        works.append((index, .verify(batch)))
-        for node in 1..<batch.count { report.draftCounts[Int(batch.origins[node].rawValue)] += 1 }
-      }
-      report.expectedTokenCount = planned.plan.expectedCount
-      rowCount = planned.plan.rowCount
-      positions += planned.plan.positionCount
+      sessionCount: pass.batches.count, prefillSessionCount: pass.prompts.count,
+      prefillCount: pass.prefillCount, expectedTokenCount: pass.plan?.expectedCount ?? 0,
+      expectedDuration: times.duration(count: pass.rowCount, positions: positions))
+    for (index, batch) in pass.batches {
+      parts.append(members[index].target.part(batch))
+      works.append((index, .verify(batch)))
+      for node in 1..<batch.count { report.draftCounts[Int(batch.origins[node].rawValue)] += 1 }
     }
-    report.expectedDuration = times.duration(count: rowCount, positions: positions)
     let passStart = clock.now
     do {
       try engine.forward(parts)
@@ -122,8 +106,8 @@ package struct SharedStep {
     }
     report.duration = clock.now - passStart
     let logitCount = parts.reduce(0) { $0 + $1.batch.logitNodes.count }
-    if logitCount == rowCount {
-      times.observe(count: rowCount, positions: positions, duration: report.duration)
+    if logitCount == pass.rowCount {
+      times.observe(count: pass.rowCount, positions: positions, duration: report.duration)
     }
     var result = Result(report: report)
     conclude(works, parts, members: members, engine: engine, sources: &sources, &result)
@@ -138,60 +122,6 @@ package struct SharedStep {
     result.report.overhead = duration - report.duration
     statistics.count(result.report)
     return result
-  }
-
-  /// Who reads its prompt and who decides a token: everybody where there is room, else by turns.
-  private mutating func choose(_ members: [Member]) -> (reading: [Int], deciding: [Int]) {
-    precondition(!members.isEmpty, "a step of nobody")
-    let reading = members.indices.filter { members[$0].target.isPrefilling }
-    var deciding = members.indices.filter { !members[$0].target.isPrefilling }
-    let most = InferenceEngine.batchLimit - (reading.isEmpty ? 0 : Self.prefillRoom)
-    if deciding.count > most {
-      let first = turn % deciding.count
-      deciding = Array((deciding[first...] + deciding[..<first]).prefix(most))
-      turn = first + most
-    }
-    return (reading, deciding)
-  }
-
-  private func plan(
-    _ deciding: [Int], of members: [Member], prefillCount: Int, costs: VerifyCosts,
-    sources: inout some SourceLender
-  ) -> (plan: StepPlanner.Plan, batches: [VerifyBatch]) {
-    let room = InferenceEngine.batchLimit - prefillCount
-    var planner = StepPlanner(
-      costs: costs, sessionCount: deciding.count,
-      limit: nodeLimit == 1 ? deciding.count : min(room, deciding.count * nodeLimit),
-      prefillCount: prefillCount)
-    var growths: [BatchGrowth] = []
-    for index in deciding {
-      let target = members[index].target
-      let balance = target.machine.draftBalance
-      let affordable = planner.affordable(
-        balance: balance, context: target.contextCount, limit: nodeLimit)
-      let growth = sources.use(members[index].tenant) { sources in
-        target.beginGrowth(sources: &sources, limit: nodeLimit, affordable: affordable)
-      }
-      growths.append(growth)
-      planner.add(
-        context: target.contextCount, balance: balance, limit: growth.limit,
-        best: growth.bestProbability)
-    }
-    while let next = planner.next() {
-      let member = members[deciding[next]]
-      let isEntered = sources.use(member.tenant) { sources in
-        member.target.grow(&growths[next], sources: &sources)
-      }
-      let best = growths[next].bestProbability
-      if isEntered { planner.enter(next, best: best) } else { planner.skip(next, best: best) }
-    }
-    let plan = planner.plan()
-    let batches = deciding.indices.map { order in
-      members[deciding[order]].target.endGrowth(
-        growths[order], count: plan.counts[order], price: plan.prices[order],
-        tokenValue: plan.tokenValues[order])
-    }
-    return (plan, batches)
   }
 
   private func conclude(

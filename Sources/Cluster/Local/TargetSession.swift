@@ -149,22 +149,6 @@ extension TargetSession {
     return outcome
   }
 
-  func beginGrowth(
-    sources: inout LocalSources, limit: Int, affordable: Int
-  ) -> BatchGrowth {
-    machine.beginGrowth(sources: &sources, limit: limit, affordable: affordable)
-  }
-
-  func grow(_ growth: inout BatchGrowth, sources: inout LocalSources) -> Bool {
-    machine.grow(&growth, sources: &sources)
-  }
-
-  func endGrowth(
-    _ growth: BatchGrowth, count: Int, price: Float, tokenValue: Float
-  ) -> VerifyBatch {
-    machine.endGrowth(growth, count: count, price: price, tokenValue: tokenValue)
-  }
-
   func spendPromptTime(_ duration: Duration) { promptDuration += duration }
 
   func spendDecodeTime(_ duration: Duration) { decodeDuration += duration }

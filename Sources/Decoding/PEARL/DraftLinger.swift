@@ -14,6 +14,7 @@ import InferenceTypes
 /// both together cost least. With a target that is slow beside its drafter this waits for as many
 /// drafts as a round of ``Pipeline/vanilla`` has, and keeps what was drafted during the step besides;
 /// with drafts that take long it does not wait at all. Drafters that break their word lose trust.
+/// The first step never waits: somebody wants to see the first token.
 package struct DraftLinger: Sendable, Equatable {
   /// Weight of a step in the mean of the rate, and of a wait in the trust.
   private static let weight = 1.0 / 8
@@ -65,7 +66,7 @@ package struct DraftLinger: Sendable, Equatable {
     nodeCost: Float, step: Duration, at now: Duration
   ) -> Duration? {
     settle(liveCount)
-    guard let forecast, step > .zero else { return nil }
+    guard let forecast, step > .zero, concludedAt != nil else { return nil }
     let begin = since ?? now
     let end = begin + step
     let wait = max(.zero, forecast.next - now)

@@ -6,7 +6,7 @@ package import GGUF
 ///
 /// - Vectors, and a few small matrices that are not multiplied as such, stay what they are.
 /// - The output matrix, or the token embedding where it serves as the output too, is Q6_K; in a
-///   Q8_0 file Q8_0.
+///   Q8_0 file Q8_0; or what the caller wants.
 /// - Q4_K_M: Q6_K for the value and down projections of the first and the last eighth of the layers
 ///   and of every third one between, and for joined attention projections; Q4_K elsewhere.
 ///
@@ -33,10 +33,16 @@ package struct QuantizationPlan: Sendable {
   /// In file order.
   package let entries: [Entry]
 
+  /// - Parameters:
+  ///   - file: the model.
+  ///   - type: of most matrices.
+  ///   - outputType: of the output matrix; `nil` follows the rules.
   /// - Throws: ``EngineError/unsupportedSetting(key:value:supported:)`` for a part of a model that
   ///   is split over several files, ``EngineError/unsupportedTensorType(tensor:type:supported:)``
   ///   for a tensor that would have to be converted from a type that cannot be read.
-  package init(file: GGUFFile, type: QuantizationType) throws(EngineError) {
+  package init(
+    file: GGUFFile, type: QuantizationType, outputType: QuantizationType? = nil
+  ) throws(EngineError) {
     let parts: Int
     do { parts = try file.integer("split.count", default: 1) } catch { throw .file("\(error)") }
     guard parts <= 1 else {
@@ -44,7 +50,7 @@ package struct QuantizationPlan: Sendable {
         key: "split.count", value: "\(parts)", supported: "1: merge the parts first")
     }
     self.type = type
-    let rules = Rules(tensors: file.tensors, type: type)
+    let rules = Rules(tensors: file.tensors, type: type, outputType: outputType)
     var entries: [Entry] = []
     for tensor in file.tensors {
       let wanted = rules.type(of: tensor)
@@ -81,13 +87,15 @@ private struct Rules {
   ]
 
   private let type: QuantizationType
+  private let outputType: GGMLType
   private let isTied: Bool
   private let layerCount: Int
   /// Layers with a value projection, ascending.
   private let valueLayers: [Int]
 
-  init(tensors: [GGUFTensor], type: QuantizationType) {
+  init(tensors: [GGUFTensor], type: QuantizationType, outputType: QuantizationType?) {
     self.type = type
+    self.outputType = outputType?.tensorType ?? (type == .q8_0 ? .q8_0 : .q6_K)
     isTied = !tensors.contains { $0.name == "output.weight" }
     layerCount = (tensors.compactMap { Self.layer(of: $0.name) }.max() ?? -1) + 1
     valueLayers =
@@ -101,7 +109,7 @@ private struct Rules {
     guard rank >= 2, name.hasSuffix("weight"), !Self.keptNames.contains(where: name.contains)
     else { return tensor.type }
     if name == "output.weight" || (isTied && name == "token_embd.weight") {
-      return type == .q8_0 ? .q8_0 : .q6_K
+      return outputType
     }
     return type == .q4_K_M && isSensitive(name) ? .q6_K : type.tensorType
   }

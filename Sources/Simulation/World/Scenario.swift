@@ -31,15 +31,14 @@ package struct ComputeTimes: Sendable, Equatable {
     return last + (last - verify[0]) / max(1, verify.count - 1) * (count - verify.count)
   }
 
-  /// The table of the planner, where `others` tokens of other sessions share the pass.
-  func costs(limit: Int, sharedBy sessionCount: Int) -> VerifyCosts {
-    let others = sessionCount - 1
-    let share = pass(sessionCount) / sessionCount
-    return VerifyCosts(
-      relative: (1...max(1, limit)).map { count in
-        let added = pass(others + count) - pass(sessionCount)
-        return Float((share + added) / share)
-      })
+  /// The time of a pass over so many nodes beside so many prompt tokens.
+  func pass(nodes: Int, prompt: Int) -> Duration {
+    (nodes > 0 ? pass(nodes) : .zero) + promptToken * prompt
+  }
+
+  /// The table of the planner.
+  func costs(limit: Int) -> VerifyCosts {
+    VerifyCosts(relative: (1...max(1, limit)).map { Float(pass($0) / pass(1)) })
   }
 }
 
@@ -133,10 +132,10 @@ package struct Scenario: Sendable {
   package var draftLength = 4
   /// Tokens of draft beyond the truth; `nil` follows ``DraftWindow``.
   package var window: Int?
-  /// Largest forward pass of the target.
+  /// Most nodes of one session in a forward pass of the target.
   package var nodeLimit = 32
-  /// Sessions whose tokens one forward pass of the target takes at most.
-  package var sessionsPerPass = 1
+  /// Most nodes and prompt tokens of a forward pass, which all sessions share.
+  package var rowLimit = 128
   package var linger = Linger.worthwhile
   package var verifierCount = 1
   package var drafterCount = 1

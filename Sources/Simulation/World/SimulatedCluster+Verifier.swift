@@ -3,8 +3,6 @@ import InferenceTypes
 
 /// Verifiers.
 extension SimulatedCluster {
-  static let prefillChunk = 512
-
   /// Drafts that wait longer than this for their round are not waited for.
   var patience: Duration {
     scenario.network.roundTrip * 4 + scenario.times.pass(1) * 4
@@ -163,65 +161,40 @@ extension SimulatedCluster {
 
   // MARK: work
 
+  /// One pass for all sessions, or for the next one that works in rounds and may go on.
   private mutating func beginPass(_ node: Int, mayLinger: Bool) {
     let v = verifierIndex(node)
     let count = verifiers[v].entries.count
-    guard count > 0 else { return }
     let time = Duration(simulated: now)
-    var chosen: [Int] = []
-    for offset in 0..<count {
-      let index = (verifiers[v].turn + offset) % count
-      if verifiers[v].entries[index].isPrefilling {
-        guard chosen.isEmpty else { continue }
-        verifiers[v].turn = index + 1
-        return prefill(index, at: node)
-      }
-      guard verifiers[v].entries[index].mayStep(at: time) else { continue }
-      chosen.append(index)
-      if chosen.count == scenario.sessionsPerPass { break }
-    }
-    guard let last = chosen.last else { return wakeAtDeadline(node) }
+    let isStreamed = scenario.pipeline == .streamed
+    let turn = isStreamed ? 0 : verifiers[v].turn
+    let ready = (0..<count).map { ($0 + turn) % count }
+      .filter { verifiers[v].entries[$0].mayAdvance(at: time) }
+    guard let next = ready.first else { return wakeAtDeadline(node) }
     if count == 1, mayLinger, lingers(node) { return }
-    verifiers[v].turn = last + 1
-    var batches: [(id: SessionID, batch: VerifyBatch)] = []
-    var tokenCount = 0
-    for index in chosen {
+    let chosen = isStreamed ? ready : [next]
+    for index in chosen where verifiers[v].entries[index].missingCount == 0 {
       verifiers[v].entries[index].gate.stepBegins(at: time)
       verifiers[v].entries[index].linger.stepBegins(
         liveCount: verifiers[v].entries[index].machine.liveReceptionCount)
-      let batch = plan(index, sharedBy: chosen.count, at: node)
-      tokenCount += batch.count
-      batches.append((verifiers[v].entries[index].id, batch))
     }
-    verifiers[v].job = .verify(batches)
-    compute(node, for: scenario.times.pass(tokenCount).simulated)
-  }
-
-  private mutating func plan(_ index: Int, sharedBy count: Int, at node: Int) -> VerifyBatch {
-    let v = verifierIndex(node)
-    var limit = max(1, scenario.nodeLimit / count)
-    var costs = verifiers[v].costs[count - 1]
-    if scenario.pipeline != .streamed {
-      // A round is verified whole.
-      limit = min(limit, verifiers[v].entries[index].machine.pendingCount + 1)
-      costs = VerifyCosts(relative: [])
-    }
-    return verifiers[v].nextBatch(index, costs: costs, limit: limit)
-  }
-
-  private mutating func prefill(_ index: Int, at node: Int) {
-    let v = verifierIndex(node)
-    let entry = verifiers[v].entries[index]
-    let missing = entry.machine.truth.count - entry.hashes.count
-    let count = min(Self.prefillChunk, missing)
-    verifiers[v].job = .prefill(entry.id, count: count)
-    compute(node, for: (scenario.times.promptToken * count).simulated)
+    verifiers[v].turn = next + 1
+    let job =
+      isStreamed
+      ? verifiers[v].nextJob(chosen) : verifiers[v].nextRound(next, limit: scenario.nodeLimit)
+    verifiers[v].job = job
+    let duration = scenario.times.pass(
+      nodes: job.batches.reduce(0) { $0 + $1.batch.count },
+      prompt: job.prompts.reduce(0) { $0 + $1.count })
+    compute(node, for: duration.simulated)
   }
 
   /// Waits for drafts that are on their way.
   private mutating func lingers(_ node: Int) -> Bool {
     let v = verifierIndex(node)
-    guard scenario.pipeline == .streamed else { return false }
+    guard scenario.pipeline == .streamed, verifiers[v].entries[0].missingCount == 0 else {
+      return false
+    }
     let single = scenario.times.pass(1)
     let time = Duration(simulated: now)
     let machine = verifiers[v].entries[0].machine
@@ -231,7 +204,7 @@ extension SimulatedCluster {
     let deadline: Duration?
     switch scenario.linger {
     case .worthwhile:
-      let costs = verifiers[v].costs[0]
+      let costs = verifiers[v].costs
       let count = machine.pendingCount + 1
       deadline = verifiers[v].entries[0].linger.deadline(
         forecast, value: machine.nextDraftValue, acceptance: machine.draftedShare,
@@ -259,22 +232,19 @@ extension SimulatedCluster {
 
   mutating func verifierComputed(_ node: Int) {
     let v = verifierIndex(node)
-    switch verifiers[v].job {
-    case .prefill(let id, let count):
-      if let index = verifiers[v].index(of: id) {
-        for _ in 0..<count {
-          let position = verifiers[v].entries[index].hashes.count - 1
-          let last = verifiers[v].entries[index].hashes[position]
-          verifiers[v].entries[index].hashes.append(
-            scenario.target.extend(last, by: verifiers[v].entries[index].machine.truth[position]))
-        }
+    let job = verifiers[v].job ?? VerifierNode.Job()
+    for (id, count) in job.prompts {
+      guard let index = verifiers[v].index(of: id) else { continue }
+      for _ in 0..<count {
+        let position = verifiers[v].entries[index].hashes.count - 1
+        let last = verifiers[v].entries[index].hashes[position]
+        verifiers[v].entries[index].hashes.append(
+          scenario.target.extend(last, by: verifiers[v].entries[index].machine.truth[position]))
       }
-    case .verify(let batches):
-      for (id, batch) in batches {
-        guard let index = verifiers[v].index(of: id) else { continue }
-        conclude(batch, index, at: node)
-      }
-    case nil: break
+    }
+    for (id, batch) in job.batches {
+      guard let index = verifiers[v].index(of: id) else { continue }
+      conclude(batch, index, at: node)
     }
     verifiers[v].job = nil
     takeMail(node, mayLinger: true)

@@ -32,15 +32,18 @@ struct VerifierNode: Sendable {
     var linger = DraftLinger()
     /// Truth of a step that waits for the meeting.
     var held: VerifyOutcome?
-    /// Whether prompt or decided tokens wait for their hashes.
-    var isPrefilling: Bool { hashes.count < machine.truth.count }
+    /// Prompt and decided tokens that wait for their hashes.
+    var missingCount: Int { machine.truth.count - hashes.count }
 
-    func mayStep(at now: Duration) -> Bool { held == nil && gate.mayStep(at: now) }
+    func mayAdvance(at now: Duration) -> Bool {
+      missingCount > 0 || (held == nil && gate.mayStep(at: now))
+    }
   }
 
-  enum Job: Sendable {
-    case prefill(SessionID, count: Int)
-    case verify([(id: SessionID, batch: VerifyBatch)])
+  /// What a forward pass evaluates.
+  struct Job: Sendable {
+    var prompts: [(id: SessionID, count: Int)] = []
+    var batches: [(id: SessionID, batch: VerifyBatch)] = []
   }
 
   var entries: [Entry] = []
@@ -49,17 +52,37 @@ struct VerifierNode: Sendable {
   var turn = 0
   var sources = LocalSources.none
   var lingerUntil: SimulationTime?
-  /// By number of sessions that share a pass.
-  let costs: [VerifyCosts]
+  let costs: VerifyCosts
+  private var planner: PassPlanner
 
   init(_ scenario: Scenario) {
-    costs = (1...max(1, scenario.sessionsPerPass)).map {
-      scenario.times.costs(limit: scenario.nodeLimit, sharedBy: $0)
-    }
+    costs = scenario.times.costs(limit: scenario.rowLimit)
+    planner = PassPlanner(nodeLimit: scenario.nodeLimit, rowLimit: scenario.rowLimit)
   }
 
-  mutating func nextBatch(_ index: Int, costs: VerifyCosts, limit: Int) -> VerifyBatch {
-    entries[index].machine.nextBatch(sources: &sources, costs: costs, limit: limit)
+  /// One pass for all of these sessions.
+  mutating func nextJob(_ chosen: [Int]) -> Job {
+    let pass = planner.next(
+      chosen.map {
+        PassPlanner.Session(
+          missingCount: entries[$0].missingCount, contextCount: entries[$0].hashes.count - 1)
+      }, costs: costs
+    ) { order, body in body(&entries[chosen[order]].machine, &sources) }
+    return Job(
+      prompts: pass.prompts.map { (entries[chosen[$0.session]].id, $0.count) },
+      batches: pass.batches.map { (entries[chosen[$0.session]].id, $0.batch) })
+  }
+
+  /// One pass for a session that works in rounds with its drafter: a round is verified whole.
+  mutating func nextRound(_ index: Int, limit: Int) -> Job {
+    let entry = entries[index]
+    guard entry.missingCount == 0 else {
+      return Job(prompts: [(entry.id, min(StepPlanner.prefillMax, entry.missingCount))])
+    }
+    let batch = entries[index].machine.nextBatch(
+      sources: &sources, costs: VerifyCosts(relative: []),
+      limit: max(1, min(limit, entry.machine.pendingCount + 1)))
+    return Job(batches: [(entry.id, batch)])
   }
 
   /// Keeps the hashes of the accepted path, as an engine keeps its keys and values.

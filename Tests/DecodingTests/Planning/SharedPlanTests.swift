@@ -27,39 +27,17 @@ private struct SharedSessions {
   @discardableResult
   mutating func step(limit: Int) -> [VerifyBatch] {
     let running = running
-    var planner = StepPlanner(costs: costs, sessionCount: running.count, limit: 128)
-    var growths: [BatchGrowth] = []
-    for index in running {
-      let balance = sessions[index].draftBalance
-      let growth = sessions[index].beginGrowth(
-        sources: &sources, limit: limit,
-        affordable: planner.affordable(balance: balance, context: 0, limit: limit))
-      planner.add(
-        context: 0, balance: balance, limit: growth.limit, best: growth.bestProbability)
-      growths.append(growth)
-    }
-    while let next = planner.next() {
-      if sessions[running[next]].grow(&growths[next], sources: &sources) {
-        planner.enter(next, best: growths[next].bestProbability)
-      } else {
-        planner.skip(next, best: growths[next].bestProbability)
-      }
-    }
-    let plan = planner.plan()
-    time += costs.cost(plan.rowCount)
+    var planner = PassPlanner(nodeLimit: limit, rowLimit: 128)
+    let pass = planner.next(
+      running.map { _ in PassPlanner.Session(missingCount: 0, contextCount: 0) }, costs: costs
+    ) { order, body in body(&sessions[running[order]], &sources) }
+    time += costs.cost(pass.rowCount)
     plainTime += costs.cost(running.count)
-    var batches: [VerifyBatch] = []
-    for (order, index) in running.enumerated() {
-      let batch = sessions[index].endGrowth(
-        growths[order], count: plan.counts[order], price: plan.prices[order],
-        tokenValue: plan.tokenValues[order])
-      drafted[index] += batch.count - 1
-      batches.append(batch)
+    for (order, batch) in pass.batches {
+      drafted[running[order]] += batch.count - 1
+      _ = model.step(&sessions[running[order]], batch, sources: &sources)
     }
-    for (order, index) in running.enumerated() {
-      _ = model.step(&sessions[index], batches[order], sources: &sources)
-    }
-    return batches
+    return pass.batches.map(\.batch)
   }
 }
 
