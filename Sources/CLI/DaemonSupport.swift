@@ -10,6 +10,12 @@ import Tokenizer
 import UnixSignals
 import Wire
 
+/// Options of daemons that others dial.
+struct ListenerOptions: ParsableArguments {
+  @Flag(help: "Bind addresses that other hosts reach, without encryption.")
+  var insecurePlaintext = false
+}
+
 /// Options of every daemon.
 struct DaemonOptions: ParsableArguments {
   @Option(
@@ -25,9 +31,6 @@ struct DaemonOptions: ParsableArguments {
 
   @Flag(help: "Stop when standard input ends: a child ends with its parent.")
   var lifeline = false
-
-  @Flag(help: "Allow addresses that other hosts reach, without encryption.")
-  var insecurePlaintext = false
 
   func logger(_ label: String) -> Logger {
     var logger = Logger(label: label) { StreamLogHandler.standardError(label: $0) }

@@ -28,7 +28,11 @@ struct DraftStoreOptions: ParsableArguments {
   @Option(help: "Whose texts teach whose drafts: shared, or tenant (API key and user).")
   var storeIsolation = StoreIsolation.shared
 
-  @Option(help: "Tenants that a process remembers, with --store-isolation tenant.")
+  @Option(
+    help: """
+      Tenants that a process remembers, with --store-isolation tenant; never fewer than its \
+      sessions, up to 64 of these.
+      """)
   var storeTenants = 16
 
   func validate() throws {

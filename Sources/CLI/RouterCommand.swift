@@ -19,6 +19,7 @@ struct RouterCommand: AsyncParsableCommand {
     discussion: "Reads the tokenizer and the chat template from the model file, not the weights.")
 
   @OptionGroup var daemon: DaemonOptions
+  @OptionGroup var listener: ListenerOptions
 
   @Option(name: [.customShort("m"), .long], help: "Model file (GGUF) of the verifiers.")
   var model: String
@@ -56,7 +57,7 @@ struct RouterCommand: AsyncParsableCommand {
     configuration.routing.queueCountMax = queueLimit
     let context = try ZeroMQContext()
     let transport = try ZeroMQRouter(
-      context, bind: [bind], allowsPlaintextOffLoopback: daemon.insecurePlaintext)
+      context, bind: [bind], allowsPlaintextOffLoopback: listener.insecurePlaintext)
     let router = RouterService(
       configuration: configuration, tokenizer: source.tokenizer, served: served,
       modelFingerprint: fingerprint, transport: transport, logger: logger)
@@ -112,5 +113,9 @@ struct ModelTextCodec: TextCodec {
     }
   }
 
-  func text(of token: TokenID) -> [UInt8] { tokenizer.bytes(of: token, includeSpecial: false) }
+  func text(of token: TokenID) -> [UInt8] {
+    // A model may have more rows than its tokenizer has tokens.
+    guard token.rawValue < tokenizer.vocabularyCount else { return [] }
+    return tokenizer.bytes(of: token, includeSpecial: false)
+  }
 }

@@ -13,9 +13,9 @@ struct ServiceBenchCommand: AsyncParsableCommand {
     discussion: """
       Clients ask the questions of a file one after the other at the chat endpoint. Several --url \
       take turns, and each is held against the first: a cluster with drafters against one without, \
-      or against another server that speaks OpenAI's chat completions. Questions without an answer \
-      are counted by their reason. Ends with an error where nothing was answered, or where answers \
-      to a question differ: the same seed gives the same text under any load.
+      or against another server that speaks OpenAI's chat completions. The seed is 1 unless told. \
+      Questions without an answer are counted by their reason. Ends with an error where there are \
+      any, or where answers to a question differ: the same seed gives the same text under any load.
       """)
 
   @Option(help: "Address of a router; may be given several times.")

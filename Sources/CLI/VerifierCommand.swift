@@ -10,6 +10,7 @@ struct VerifierCommand: AsyncParsableCommand {
     commandName: "verifier", abstract: "Own the target model and decide the tokens.")
 
   @OptionGroup var daemon: DaemonOptions
+  @OptionGroup var listener: ListenerOptions
   @OptionGroup var model: ModelOptions
   @OptionGroup var stores: DraftStoreOptions
 
@@ -72,7 +73,7 @@ struct VerifierCommand: AsyncParsableCommand {
       identity: identity, routerEndpoint: router, methods: methods)
     configuration.dataEndpoint = bind
     configuration.advertisedEndpoint = advertise
-    configuration.allowsPlaintextOffLoopback = daemon.insecurePlaintext
+    configuration.allowsPlaintextOffLoopback = listener.insecurePlaintext
     configuration.slotCount = slots
     configuration.threadCount = model.threads
     configuration.keyValueMemoryBytes = model.kvMemory?.bytes

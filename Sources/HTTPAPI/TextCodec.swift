@@ -14,7 +14,7 @@ package protocol TextCodec: Sendable {
   /// - Throws: ``ChatTemplateFailure`` where the model's template cannot express the turns.
   func encode(chat: [ChatTurn]) throws(ChatTemplateFailure) -> [TokenID]
 
-  /// Bytes of one token; a control token has none. `token` is in the vocabulary.
+  /// Bytes of one token; a control token has none, nor has a row of the model without a token.
   func text(of token: TokenID) -> [UInt8]
 }
 

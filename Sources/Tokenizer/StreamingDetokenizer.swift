@@ -32,8 +32,10 @@ package struct StreamingDetokenizer: Sendable {
     isAtBeginning = !continuesText
   }
 
-  /// The text that `token`, which is in the vocabulary, completes.
+  /// The text that `token` completes. A model may have more rows than its tokenizer has tokens: those
+  /// stand for no text.
   package mutating func append(_ token: TokenID) -> String {
+    guard token.rawValue < tokenizer.vocabularyCount else { return "" }
     let piece = tokenizer.bytes(of: token, includeSpecial: false)
     let isPrefixed = isAtBeginning && tokenizer.beginsWithPrefix(token)
     if !piece.isEmpty { isAtBeginning = false }

@@ -34,6 +34,8 @@ package enum Limits {
   package static let slotCountMax = 4096
   package static let draftMethodCountMax = 16
   package static let verifyCostCountMax = 128
+  /// Of a step of any size, in steps of one column; as much less at most.
+  package static let verifyCostMax: Float = 10_000
   package static let heartbeatIntervalMax = Duration.seconds(60)
   package static let durationMax = Duration.seconds(1_000_000)
 

@@ -110,6 +110,26 @@ import Testing
     #expect(throttle.window(near, sampleCount: 50, truthCount: end + 40) > 0)
     #expect(throttle.window(near, sampleCount: 70, truthCount: end + 100) > 0)
     #expect(throttle.state == .drafting)
+    // What helped in between begins with a short rest again.
+    #expect(throttle.window(far, sampleCount: 90, truthCount: end + 101) == 0)
+    #expect(throttle.state == .resting(until: end + 101 + DraftThrottle.restLength))
+  }
+
+  @Test func restsDoubleUpToALongestOne() {
+    var throttle = DraftThrottle()
+    let far = conditions(acceptance: 0.5, roundTrip: 2000)
+    var rests: [Int] = []
+    var restsFrom: Int?
+    for count in 0..<20_000 {
+      _ = throttle.window(far, sampleCount: 50, truthCount: count)
+      if case .resting(let end) = throttle.state {
+        if restsFrom == nil { rests.append(end - count) }
+        restsFrom = count
+      } else {
+        restsFrom = nil
+      }
+    }
+    #expect(rests.prefix(7) == [192, 384, 768, 1536, 3072, 3072, 3072])
   }
 
   /// Short answers: each session is over before a rest is.

@@ -126,6 +126,20 @@ private func arrivals(_ length: Int, from first: Int, to last: Int) -> [[Int]] {
     }
   }
 
+  /// Nodes at places of the truth take no memory without end.
+  @Test func aFloodOfLateNodesIsBounded() throws {
+    let model = ToyModel(seed: 9)
+    var session = try VerifierSession(model.configuration(temperature: 0, tokenLimit: 8))
+    let last = session.truth[session.truth.count - 1]
+    let nodes = (1...20_000).map {
+      DraftNode(id: NodeID(rawValue: UInt32($0)), parent: .none, token: last, score: -0.1)
+    }
+    session.receive(nodes, anchor: session.truth.count - 1, link: 1)
+    let kept = session.receptionCount(.onTruth)
+    #expect(kept > 0 && kept <= 10_000)
+    #expect(session.receptionCount(.refused) == nodes.count - kept)
+  }
+
   @Test func lateNodesAreClassifiedByTheirParents() throws {
     let model = ToyModel(seed: 9)
     let configuration = model.configuration(temperature: 0, tokenLimit: 8)

@@ -76,6 +76,11 @@ struct FieldTests {
       "response_format json_object is not supported yet", "response_format"
     ),
     (#""grammar":"root ::= x""#, "grammar is not supported yet", "grammar"),
+    (#""repeat_last_n":-2"#, "repeat_last_n must be at least -1, got -2", "repeat_last_n"),
+    (#""typical_p":0.5"#, "typical_p is not supported yet", "typical_p"),
+    (#""dry_multiplier":"0.8""#, "dry_multiplier is not supported yet", "dry_multiplier"),
+    (#""stop_token_ids":[2]"#, "stop_token_ids is not supported yet", "stop_token_ids"),
+    (#""guided_json":{"type":"object"}"#, "guided_json is not supported yet", "guided_json"),
     (#""min_tokens":4"#, "min_tokens without ignore_eos is not supported yet", "min_tokens"),
     (
       #""modalities":["text","audio"]"#, "modalities other than text is not supported yet",
@@ -98,6 +103,8 @@ struct FieldTests {
     #""user":"u","metadata":{},"store":true,"service_tier":"auto","reasoning_effort":"low""#,
     #""cache_prompt":true,"id_slot":-1,"timings_per_token":true,"chat_template_kwargs":{}"#,
     #""parallel_tool_calls":true,"prediction":null,"verbosity":"low","modalities":["text"]"#,
+    #""typical_p":1,"top_n_sigma":-1,"xtc_probability":0,"dry_multiplier":0,"stop_token_ids":[]"#,
+    #""dry_base":1.75,"dynatemp_range":0,"repeat_last_n":null,"guided_choice":null"#,
     #""safety_identifier":"s","prompt_cache_key":"k","nobody_knows":{"deep":[1]}"#,
     #""model":"toy/model","grammar":"","json_schema":{},"add_generation_prompt":true"#,
   ])
@@ -105,11 +112,20 @@ struct FieldTests {
     for answer in try await answers(fields) { #expect(answer.status == 200) }
   }
 
+  @Test func aCutThatKeepsEverythingIsNone() async throws {
+    let service = ScriptedService(saying: ["a"])
+    for answer in try await answers(#""top_k":4294967296"#, service) {
+      #expect(answer.status == 200)
+    }
+    #expect(service.requests.map(\.sampling.topK) == [300, 300])
+  }
+
   @Test func allFieldsReachTheCluster() async throws {
     let service = ScriptedService(saying: ["a"])
     _ = try await answers(
       #"""
       "temperature":0.5,"top_p":0.25,"top_k":40,"min_p":0.125,"repeat_penalty":1.5,
+      "repeat_last_n":17,
       "frequency_penalty":-2,"presence_penalty":2,"logit_bias":{"7":-100,"3":1.5,"7":2},
       "seed":-2,"stop":["x","y"],"max_tokens":5.0,"ignore_eos":true
       """#, service)
@@ -119,6 +135,7 @@ struct FieldTests {
     sampling.topK = 40
     sampling.minP = 0.125
     sampling.repetitionPenalty = 1.5
+    sampling.penaltyWindow = 17
     sampling.frequencyPenalty = -2
     sampling.presencePenalty = 2
     sampling.logitBias = [LogitBias(token: 3, bias: 1.5), LogitBias(token: 7, bias: 2)]

@@ -68,6 +68,29 @@ extension SecondRowTests {
       if let drafter { #expect(try await drafter.stop() == 0) }
     }
 
+    /// The same for texts whose drafts another rule judges, which have passes of their own. Nothing
+    /// that was measured decides about such drafts, so the counts are exact.
+    @Test func oneTenantLearnsNothingOfAnotherUnderAnyRule() async throws {
+      let folder = try temporaryFolder()
+      // What is left over in the temporary folder harms nobody.
+      defer { try? FileManager.default.removeItem(atPath: folder) }
+      let cluster = try await RunningCluster(
+        specType: "recycle",
+        options: [
+          "--draft-store", folder, "--store-isolation", "tenant", "--allow-verify-rules", "ratio",
+        ], keys: ["ann", "bob"])
+      func accepted(by client: String) async throws -> Int {
+        let result = try await cluster.complete(
+          request, apiKey: client, rule: VerifyRuleParameters(.ratio))
+        return result.summary.acceptedTokenCount
+      }
+      let first = try await accepted(by: "ann")
+      _ = try await accepted(by: "ann")
+      let third = try await accepted(by: "ann")
+      #expect(third > first)
+      #expect(try await accepted(by: "bob") == first)
+    }
+
     @Test func aBadStoreIsNamedAndHarmless() async throws {
       let folder = try temporaryFolder()
       // What is left over in the temporary folder harms nobody.

@@ -39,6 +39,7 @@ extension SecondRowTests {
       var drafted = 0
       var accepted = 0
       var steps = 0
+      var read = 0
       var before: ParsedMetrics?
       for seed in 1...3 as ClosedRange<UInt64> {
         let result = try await cluster.complete(
@@ -49,11 +50,14 @@ extension SecondRowTests {
         drafted += result.summary.draftTokenCount
         accepted += result.summary.acceptedTokenCount
         steps += result.summary.verifyStepCount
-        let metrics = try await read(cluster, until: tokenCount)
+        // All but the last token, which is the root of the first step.
+        read += result.summary.promptTokenCount - 1 - result.summary.cachedTokenCount
+        let metrics = try await self.read(cluster, until: tokenCount)
         func sum(_ name: String) -> Int { Int(metrics.sum("slipstream_" + name)) }
         #expect(sum("verifier_tokens_total") == tokenCount)
         #expect(sum("router_completion_tokens_total") == tokenCount)
         #expect(sum("verifier_step_sessions_total") == steps)
+        #expect(sum("verifier_prompt_tokens_total") == read)
         #expect(sum("verifier_drafted_tokens_total") == drafted)
         #expect(sum("verifier_planned_draft_tokens_total") == drafted)
         #expect(sum("verifier_accepted_tokens_total") == accepted)

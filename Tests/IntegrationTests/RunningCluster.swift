@@ -56,7 +56,7 @@ struct RunningCluster {
 
   /// One completion over HTTP; `onText` is called with each stretch of text as it comes.
   func complete(
-    _ request: ReferenceRequest, apiKey: String? = nil,
+    _ request: ReferenceRequest, apiKey: String? = nil, rule: VerifyRuleParameters? = nil,
     onText: (String) async throws -> Void = { _ in }
   ) async throws -> CompletionResult {
     var query = CompletionQuery(prompt: .text(request.prompt))
@@ -65,6 +65,7 @@ struct RunningCluster {
     query.seed = request.seed
     query.tokenLimit = request.tokenLimit
     query.returnsTokens = true
+    query.rule = rule
     return try await CompletionClient(url: url, apiKey: apiKey).complete(query, onText: onText)
   }
 }

@@ -19,6 +19,17 @@ struct StreamingDetokenizerTests {
     try TinyVocabulary(merges: ["ð Ł", "Ã ©"], extra: [("<|end|>", 3)]).tokenizer()
   }
 
+  /// Models have rows that no token belongs to.
+  @Test func aRowWithoutATokenIsNoText() throws {
+    let tokenizer = try tokenizer()
+    var detokenizer = StreamingDetokenizer(tokenizer: tokenizer)
+    #expect(detokenizer.append(TokenID(0x61)) == "a")
+    for token in [UInt32(tokenizer.vocabularyCount), .max] {
+      #expect(detokenizer.append(TokenID(token)) == "")
+    }
+    #expect(detokenizer.append(TokenID(0x62)) == "b")
+  }
+
   @Test(arguments: texts)
   func theJoinedTextIsThatOfAllBytesAtOnce(bytes: [UInt8]) throws {
     var detokenizer = StreamingDetokenizer(tokenizer: try tokenizer())

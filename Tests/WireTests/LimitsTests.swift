@@ -260,7 +260,7 @@ struct LimitCase: CustomTestStringConvertible, Sendable {
       nodes.nodes[1].score = score
       expectInvalid("Nodes.scores", .nodes(nodes))
     }
-    for cost in [Float.nan, 0, -1, .infinity] {
+    for cost in [Float.nan, 0, -1, .infinity, 10_001, 1 / 10_001] {
       var register = Samples.register
       register.relativeVerifyCosts = [1, cost]
       expectInvalid("Register.verify_costs", .register(register))

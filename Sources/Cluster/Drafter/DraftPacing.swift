@@ -3,6 +3,14 @@ import InferenceTypes
 import Logging
 import Wire
 
+/// What a session with a verifier leaves behind for the next one.
+struct DraftRecord {
+  /// Counted from no truth.
+  var throttle: DraftThrottle
+  /// How good the guesses were: a rest would end at once if the next session assumed better.
+  var acceptance: DraftAcceptance
+}
+
 /// How one session of a drafter shares the time with its verifier: when it drafts, how far and how
 /// wide, from what was measured on the way.
 struct DraftPacing {
@@ -29,8 +37,8 @@ struct DraftPacing {
   init() {}
 
   /// What the verifier tells of the session, and how the one before with it ended.
-  init(_ acceptance: AttachAcceptance, throttle: DraftThrottle?) {
-    if let throttle { self.throttle = throttle.carried(from: 0, to: acceptance.promptLength) }
+  init(_ acceptance: AttachAcceptance, record: DraftRecord?) {
+    if let record { throttle = record.throttle.carried(from: 0, to: acceptance.promptLength) }
     pacer = DraftPacer(pipeline: acceptance.pipeline, draftLength: 1)
     if !acceptance.relativeVerifyCosts.isEmpty {
       costs = VerifyCosts(relative: acceptance.relativeVerifyCosts)

@@ -13,17 +13,14 @@ extension DrafterCore {
       try answerer.receive(message)
       entries[index].hasWork = true
     } catch {
-      drop(index, because: error)
+      leave(index, because: "\(error)")
     }
   }
 
   /// Takes part in a collaboration from its beginning.
   func startAnswering(_ index: Int, _ parameters: CollaborationParameters) {
     guard let engine, let acceptance = entries[index].acceptance else {
-      logger.warning(
-        "a collaboration needs a draft model",
-        metadata: ["session.id": "\(entries[index].id)"])
-      return remove(index)
+      return leave(index, because: "a collaboration needs a draft model")
     }
     do {
       entries[index].drafting = .collaboration(
@@ -31,16 +28,8 @@ extension DrafterCore {
           sampling: acceptance.sampling, parameters: parameters, stopTokens: stopTokens,
           engine: engine))
     } catch {
-      drop(index, because: error)
+      leave(index, because: "\(error)")
     }
-  }
-
-  /// Leaves a session in which this drafter is of no use.
-  func drop(_ index: Int, because error: any Error) {
-    logger.warning(
-      "cannot take part",
-      metadata: ["session.id": "\(entries[index].id)", "error": "\(error)"])
-    remove(index)
   }
 
   /// One pass of the model at most, for its part in a collaboration.

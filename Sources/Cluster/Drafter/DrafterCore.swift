@@ -61,8 +61,8 @@ final class DrafterCore {
   /// Of one token.
   private var draftDuration = Duration.milliseconds(5)
   private var roundTrips: [String: RoundTripEstimate] = [:]
-  /// How the latest session with each verifier ended, counted from no truth.
-  private var throttles: [String: DraftThrottle] = [:]
+  /// What the latest session with each verifier left behind.
+  private var records: [String: DraftRecord] = [:]
   private var meter: DrafterMeter
 
   init(
@@ -127,7 +127,7 @@ final class DrafterCore {
         entries[index].drafting = nil
       }
       roundTrips[endpoint] = nil
-      throttles[endpoint] = nil
+      records[endpoint] = nil
     case .attachReply(let id, let reply): receive(reply, id)
     case .truth(let id, let truth): receive(truth, id)
     case .roundTrip(let endpoint, let sample):
@@ -187,7 +187,7 @@ final class DrafterCore {
       }
       entries[index].drafting = nil
       entries[index].pacing = DraftPacing(
-        acceptance, throttle: throttles[entries[index].endpoint])
+        acceptance, record: records[entries[index].endpoint])
       entries[index].refusalCount = 0
       if let parameters = acceptance.collaboration {
         startAnswering(index, parameters)
@@ -204,10 +204,7 @@ final class DrafterCore {
         entries[index].attachAt = clock.now + min(Self.retryDelayMax, doubled)
         return
       }
-      logger.info(
-        "verifier refuses drafts",
-        metadata: ["session.id": "\(id)", "reason": "\(refusal.message)"])
-      remove(index)
+      leave(index, because: "the verifier refuses drafts: \(refusal.message)")
     }
   }
 
@@ -224,15 +221,21 @@ final class DrafterCore {
       if message.from > entries[index].truth.count { attach(index) }
       return
     }
+    guard message.tokens.allSatisfy({ $0.rawValue < identity.vocabularyCount }) else {
+      return leave(index, because: "a token of the truth is not in the vocabulary")
+    }
     learn(message, index: index)
     let update = TruthUpdate(
       fromPosition: message.from, tokens: message.tokens, nodeIDs: message.nodeIDs)
     switch entries[index].drafting {
     case .model(var drafter):
-      drafter.follow(update)
+      let reception = drafter.receive(update)
       entries[index].pacing.heard(stepOf: message.usedNodeCount + 1, message.verifyDuration)
       entries[index].drafting = .model(drafter)
-      beginRound(index)
+      switch reception {
+      case .followed, .diverged: beginRound(index)
+      case .gap, .malformed: leave(index, because: "the truth contradicts itself")
+      }
     case .sources(var machine):
       // Taken out meanwhile, so that its index of the text is not copied.
       entries[index].drafting = nil
@@ -278,6 +281,9 @@ final class DrafterCore {
       contextLength: engine?.contextLength ?? identity.contextLength,
       vocabularyCount: identity.vocabularyCount)
     configuration.stopTokens = stopTokens
+    if let record = records[entries[index].endpoint] {
+      configuration.acceptance = record.acceptance
+    }
     do {
       if let engine, acceptance.rule.drawsDrafts(acceptance.sampling) {
         entries[index].drafting = .draws(
@@ -294,9 +300,7 @@ final class DrafterCore {
       }
       beginRound(index)
     } catch {
-      logger.warning(
-        "cannot draft", metadata: ["session.id": "\(entries[index].id)", "error": "\(error)"])
-      remove(index)
+      leave(index, because: "cannot draft: \(error)")
     }
   }
 
@@ -332,11 +336,23 @@ final class DrafterCore {
       ])
   }
 
-  func remove(_ index: Int) {
+  /// Gives a session up that is not over: the router may know another drafter for it.
+  func leave(_ index: Int, because reason: String) {
+    let id = entries[index].id
+    logger.warning("leaves a session", metadata: ["session.id": "\(id)", "reason": "\(reason)"])
+    remove(index)
+    let refusal = Refusal(
+      code: .internal, message: String(reason.prefix(Limits.textBytesMax / 4)))
+    outlets.sendToRouter(Envelope(session: id, message: .sessionFailed(refusal)))
+  }
+
+  private func remove(_ index: Int) {
     let entry = entries.remove(at: index)
     if engine != nil { entry.pacing.log(logger, id: entry.id) }
-    if case .model = entry.drafting, linkedEndpoints.contains(entry.endpoint) {
-      throttles[entry.endpoint] = entry.pacing.throttle.carried(from: entry.truth.count, to: 0)
+    if case .model(let drafter) = entry.drafting, linkedEndpoints.contains(entry.endpoint) {
+      records[entry.endpoint] = DraftRecord(
+        throttle: entry.pacing.throttle.carried(from: entry.truth.count, to: 0),
+        acceptance: drafter.acceptance)
     }
     activeCount.store(entries.count)
     outlets.sendToVerifier(entry.endpoint, Envelope(session: entry.id, message: .endDraft))
@@ -399,9 +415,7 @@ final class DrafterCore {
       case nil: entries[index].hasWork = false
       }
     } catch {
-      logger.error(
-        "drafting failed", metadata: ["session.id": "\(entries[index].id)", "error": "\(error)"])
-      remove(index)
+      leave(index, because: "drafting failed: \(error)")
     }
   }
 

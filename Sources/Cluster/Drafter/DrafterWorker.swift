@@ -125,7 +125,8 @@ package final class DrafterWorker: Sendable {
     var methods = configuration.methods
     if engine != nil { methods.sources = methods.foresight }
     let sources = KeptSources(
-      configuration.stores, methods: methods, identity: configuration.identity, logger: logger)
+      configuration.stores.fitting(slotCount: configuration.slotCount), methods: methods,
+      identity: configuration.identity, logger: logger)
     startup.finish()
     DrafterCore(
       engine: engine, draftCosts: draftCosts, sources: sources, configuration: configuration,

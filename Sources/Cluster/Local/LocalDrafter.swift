@@ -118,18 +118,21 @@ struct LocalDrafter {
 
   // MARK: drafting
 
-  /// Truth from the same process comes whole and in order.
-  mutating func follow(_ update: TruthUpdate) {
-    let reception: DrafterSession.Reception
+  /// Takes truth, from wherever it comes.
+  mutating func receive(_ update: TruthUpdate) -> DrafterSession.Reception {
     switch machine {
     case .chain(var chain):
-      reception = chain.receive(update)
-      machine = .chain(chain)
+      defer { machine = .chain(chain) }
+      return chain.receive(update)
     case .tree(var tree):
-      reception = tree.receive(update)
-      machine = .tree(tree)
+      defer { machine = .tree(tree) }
+      return tree.receive(update)
     }
-    switch reception {
+  }
+
+  /// Truth from the same process comes whole and in order.
+  mutating func follow(_ update: TruthUpdate) {
+    switch receive(update) {
     case .followed, .diverged: return
     case .gap(let truthCount):
       preconditionFailure("truth from \(update.fromPosition) after \(truthCount) tokens")

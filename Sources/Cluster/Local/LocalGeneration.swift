@@ -20,9 +20,12 @@ package struct DraftMethods: Sendable, Equatable {
     ("prediction", .prediction),
   ]
 
+  /// The names of drafts of a draft model.
+  package static let modelNames = ["draft", "draft-chain"]
+
   /// Names as in `--spec-type`.
   package static let names =
-    ["none", "auto", "draft", "draft-chain", "skip"] + sourceNames.map(\.name)
+    ["none", "auto"] + modelNames + ["skip"] + sourceNames.map(\.name)
 
   /// - Parameters:
   ///   - list: names separated by commas.

@@ -16,7 +16,7 @@ extension WorkerRegistration {
       vocabularyCount: register.vocabularyCount, contextLength: register.contextLength,
       slotCount: register.slotCount)
     endpoint = register.dataEndpoint
-    hasDraftModel = register.draftMethods.contains("draft")
+    hasDraftModel = register.draftMethods.contains { DraftMethods.modelNames.contains($0) }
     verifyRules = register.verifyRules
   }
 }

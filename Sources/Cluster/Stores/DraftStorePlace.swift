@@ -58,4 +58,12 @@ package struct DraftStoreSettings: Sendable {
   package var saveInterval = Duration.seconds(300)
 
   package init() {}
+
+  /// With room for the tenants of all sessions of a worker, up to 64: with less, each use of one
+  /// would throw away what another one needs in the same pass.
+  package func fitting(slotCount: Int) -> DraftStoreSettings {
+    var settings = self
+    settings.tenantMax = max(tenantMax, min(slotCount, 64))
+    return settings
+  }
 }

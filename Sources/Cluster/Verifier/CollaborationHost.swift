@@ -167,6 +167,10 @@ final class CollaborationHost {
       step(session, othersRun: othersRun)
       break
     }
+    for session in sessions where session.life.isDue(at: clock.now) {
+      let message = SessionTokens(firstIndex: session.generatedCount, tokens: [])
+      outlets.sendToRouter(Envelope(session: session.id, message: .sessionTokens(message)))
+    }
     defer { hasEnded = false }
     return hasEnded
   }
@@ -221,6 +225,7 @@ final class CollaborationHost {
         Envelope(
           session: session.id,
           message: .sessionTokens(SessionTokens(firstIndex: firstIndex, tokens: tokens))))
+      session.life.told(at: clock.now)
     }
   }
 

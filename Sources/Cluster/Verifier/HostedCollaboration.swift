@@ -42,6 +42,7 @@ final class HostedCollaboration {
   private(set) var fresh: [TokenID] = []
   /// Until when the drafter has to attach or to answer.
   private(set) var deadline: ContinuousClock.Instant?
+  var life: SignOfLife
   /// Gave its memory to other sessions and goes on when one of them has ended.
   var isWaiting = false
   /// Answers that nobody asked for.
@@ -97,6 +98,7 @@ final class HostedCollaboration {
     for token in request.decided { _ = detokenizer.append(token) }
     reader = TargetReader(engine: engine, prompt: request.prompt)
     start = clock.now
+    life = SignOfLife(at: start)
     deadline = start + Self.attachMax
     if !request.decided.isEmpty { begin(nil) }
   }
@@ -171,7 +173,11 @@ final class HostedCollaboration {
   private func fault(of answer: CollaborateAnswer, want: CollaborateIngest.Want) -> String? {
     let vocabularyCount = configuration.vocabularyCount
     switch want {
-    case .nothing: return nil
+    case .nothing:
+      guard answer.summaries.isEmpty, answer.tokens.isEmpty, answer.row.isEmpty else {
+        return "an answer to what was only to be read"
+      }
+      return nil
     case .summary, .choice: if answer.summaries.isEmpty { return "a summary is missing" }
     case .row:
       guard answer.row.count == vocabularyCount, answer.summaries.count == 1,

@@ -13,6 +13,7 @@ struct SessionPace {
   private static let missMax = 3
   /// A round that takes longer than any shows a drafter that is gone.
   private static let basePatience = Duration.milliseconds(500)
+  private static let roundTripMax = Duration.milliseconds(500)
 
   private var gate: StepGate
   private let step: Duration
@@ -31,6 +32,8 @@ struct SessionPace {
   var deadline: Duration? { gate.deadline }
 
   mutating func drafterCame(at now: Duration, roundTrip: Duration) {
+    // The round trip is what the drafter says.
+    let roundTrip = min(roundTrip, Self.roundTripMax)
     gate = StepGate(
       pipeline: gate.pipeline, patience: Self.basePatience + roundTrip * 4 + step * 8)
     gate.drafterCame(at: now)

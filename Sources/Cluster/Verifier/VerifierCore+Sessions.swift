@@ -46,7 +46,7 @@ extension VerifierCore {
           id: id, target: target, sampling: message.sampling,
           tenant: message.tenant,
           pace: SessionPace(pipeline, step: costs.single),
-          patience: DrafterPatience(at: time), rules: rules))
+          patience: DrafterPatience(at: time), rules: rules, life: SignOfLife(at: clock.now)))
       traffic.begin(id)
       activeCount.store(entries.count)
       if target.isFinished { finish(entries.count - 1) }

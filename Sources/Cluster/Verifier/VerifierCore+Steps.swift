@@ -136,6 +136,7 @@ extension VerifierCore {
       var message = SessionTokens(firstIndex: firstIndex, tokens: outcome.tokens)
       message.mirostatLimit = entry.target.machine.mirostatLimit
       sendToRouter(Envelope(session: entry.id, message: .sessionTokens(message)))
+      entries[index].life.told(at: clock.now)
     }
   }
 }

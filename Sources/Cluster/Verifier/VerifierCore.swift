@@ -31,6 +31,7 @@ final class VerifierCore {
     var rules: RuledSession?
     /// Gave its memory to older sessions and goes on when one of them has ended.
     var isWaiting = false
+    var life: SignOfLife
   }
 
   let engine: InferenceEngine
@@ -110,6 +111,7 @@ final class VerifierCore {
       if collaborations.advance(othersRun: entries.contains { !$0.isWaiting }) { wakeEntries() }
       guard !entries.isEmpty else { continue }
       advance()
+      giveSigns()
       log.writeIfDue(shared.statistics)
     }
   }
@@ -151,6 +153,15 @@ final class VerifierCore {
 
   func index(of id: SessionID) -> Int? { entries.firstIndex { $0.id == id } }
 
+  /// Sessions without new text say that they live.
+  private func giveSigns() {
+    let now = clock.now
+    for index in entries.indices where entries[index].life.isDue(at: now) {
+      let message = SessionTokens(firstIndex: entries[index].target.generatedCount, tokens: [])
+      sendToRouter(Envelope(session: entries[index].id, message: .sessionTokens(message)))
+    }
+  }
+
   /// Since this verifier began.
   var time: Duration { clock.now - start }
 
@@ -162,6 +173,7 @@ final class VerifierCore {
   private func idleTime() -> Duration? {
     guard collaborations.workingCount == 0 else { return nil }
     var idle = collaborations.patience ?? .seconds(60)
+    if entries.contains(where: \.isWaiting) { idle = min(idle, SignOfLife.interval) }
     for index in entries.indices where !entries[index].isWaiting {
       guard !mayAdvance(index) else { return nil }
       let deadline = entries[index].pace.deadline ?? time

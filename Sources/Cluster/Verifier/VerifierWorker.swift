@@ -155,7 +155,8 @@ package final class VerifierWorker: Sendable {
       return
     }
     let sources = KeptSources(
-      configuration.stores, methods: configuration.methods, identity: configuration.identity,
+      configuration.stores.fitting(slotCount: configuration.slotCount),
+      methods: configuration.methods, identity: configuration.identity,
       logger: logger)
     startup.yield(costs)
     startup.finish()
@@ -250,7 +251,7 @@ package final class VerifierWorker: Sendable {
     case .collaborateAnswer(let message):
       mailbox.offer(.answer(peer, envelope.session, message))
     case .endDraft: mailbox.offer(.endDraft(peer, envelope.session))
-    case .goodbye: mailbox.post(.peerGone(peer))
+    case .goodbye: mailbox.offer(.peerGone(peer))
     default:
       logger.debug("ignored", metadata: ["message.type": "\(envelope.message.name)"])
     }

@@ -22,6 +22,8 @@ package struct DrafterSession: Sendable {
     package var window = 8
     /// Guesses for each place of the chain; the best one goes on, the others are leaves.
     package var width = 1
+    /// What is known of the guesses from earlier texts.
+    package var acceptance = DraftAcceptance()
 
     package init(
       truth: [TokenID], sampling: SamplingParameters, contextLength: Int, vocabularyCount: Int
@@ -78,7 +80,7 @@ package struct DrafterSession: Sendable {
   /// Guesses for each place: 1 to 16.
   package var width: Int
   /// How good the guesses were.
-  package private(set) var acceptance = DraftAcceptance()
+  package private(set) var acceptance: DraftAcceptance
   private let configuration: Configuration
   private var chooser: TokenChooser
   private let sampling: DraftSampling
@@ -123,6 +125,7 @@ package struct DrafterSession: Sendable {
     self.configuration = configuration
     window = configuration.window
     width = configuration.width
+    acceptance = configuration.acceptance
     sampling = DraftSampling(configuration.sampling)
   }
 

@@ -139,6 +139,8 @@ struct PendingTree: Sendable {
       let position = ~parent + 1
       if position < truth.count {
         guard truth[position] == node.token else { return .dead }
+        // Late nodes take no place in the tree, but are remembered for their children.
+        guard links[link].entries.count < 2 * nodeMax else { return .refused }
         links[link].entries.append(Entry(id: node.id, place: ~position))
         return .onTruth
       }

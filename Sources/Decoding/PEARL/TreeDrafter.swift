@@ -48,7 +48,7 @@ package struct TreeDrafter: Sendable {
   /// What levels are sized by.
   package var costs: DraftCosts
   /// How good the guesses were.
-  package private(set) var acceptance = DraftAcceptance()
+  package private(set) var acceptance: DraftAcceptance
   let configuration: Configuration
   let sampling: DraftSampling
   private var chooser: TokenChooser
@@ -91,6 +91,7 @@ package struct TreeDrafter: Sendable {
       parameters: session.sampling, vocabularyCount: session.vocabularyCount)
     self.configuration = configuration
     window = session.window
+    acceptance = session.acceptance
     sampling = DraftSampling(session.sampling)
     costs = configuration.costs
     nodes = [Self.root(truth[truth.count - 1])]

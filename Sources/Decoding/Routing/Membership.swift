@@ -105,8 +105,12 @@ extension RouterMachine {
       if overslept > .zero {
         workers[peer]?.lastHeard = min(now, worker.lastHeard + overslept)
       }
-      for (session, until) in worker.closing where until <= now {
-        workers[peer]?.closing[session] = nil
+      for (session, closing) in worker.closing where closing.until <= now {
+        // An answer that still has not come after the longest silence never will.
+        workers[peer]?.closing[session] =
+          closing.isOverdue
+          ? nil
+          : RoutedWorker.Closing(until: now + configuration.silenceMax, isOverdue: true)
       }
     }
     let lost = workers.filter {

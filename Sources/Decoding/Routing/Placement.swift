@@ -113,7 +113,7 @@ extension RouterMachine {
       case .verifier: registration.verifyRules.contains(session.request.rule.rule)
       }
     return registration.role == role && fits && !worker.isDraining && !isSuspect(worker, at: now)
-      && worker.closing[id] == nil
+      && worker.closing[id]?.isOverdue ?? true
       && session.avoided[registration.incarnation, default: now] <= now
   }
 

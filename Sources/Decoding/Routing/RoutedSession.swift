@@ -47,7 +47,7 @@ struct RoutedSession: Sendable, Equatable {
   /// A collaboration that may still begin with a draft model: none joins once there is text.
   var awaitsDraftModel: Bool {
     guard case .running = phase else { return false }
-    return request.collaboration != nil && drafter == nil && !attempt.hasText
+    return request.collaboration != nil && drafter == nil && !attempt.hasText && decided.isEmpty
   }
 }
 
@@ -70,6 +70,10 @@ struct Attempt: Sendable, Equatable {
     silentSince = openedAt
   }
 
+  /// The verifier says that the session lives: it reads its prompt, or waits for memory.
+  mutating func hearSign(at now: Duration) { silentSince = now }
+
+  /// A message with tokens, or the last one.
   mutating func hear(at now: Duration) {
     if firstTokenAt == nil { firstTokenAt = now }
     lastTokenAt = now

@@ -119,9 +119,15 @@ struct RoutedWorker: Sendable, Equatable {
   var isDraining = false
   /// Sessions that take a slot here.
   var sessions: Set<SessionID> = []
-  /// Sessions that were cancelled here, and until when the answer is waited for. Whatever comes
-  /// before the answer belongs to the past.
-  var closing: [SessionID: Duration] = [:]
+  /// A cancel that was not answered yet.
+  struct Closing: Sendable, Equatable {
+    /// The session is not given to this worker again before.
+    var until: Duration
+    var isOverdue = false
+  }
+
+  /// Sessions that were cancelled here. Whatever comes before the answer belongs to the past.
+  var closing: [SessionID: Closing] = [:]
   /// Epochs of workers that this one pushed out.
   var displacedEpochs: [UInt64] = []
 

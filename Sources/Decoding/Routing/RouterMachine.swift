@@ -37,12 +37,12 @@ package struct RouterMachine: Sendable, Equatable {
     package var lossCountMax = 4
     /// How long a verifier that failed a session is not asked again for the same session.
     package var retryDelay = Duration.milliseconds(250)
-    /// How long the answer to a cancel is waited for.
+    /// How long the answer to a cancel is waited for before the worker may have the session again.
     package var closingMax = Duration.seconds(2)
     /// How long the counters of a stopped session are waited for.
     package var stoppingMax = Duration.seconds(1)
-    /// A running session that is silent for longer is taken away from its verifier. Longer than the
-    /// longest prompt takes.
+    /// A running session that is silent for longer is taken away from its verifier. A verifier gives a
+    /// sign of life of each session about once a second, unless a single pass takes longer.
     package var silenceMax = Duration.seconds(300)
     /// The same, once messages may have been lost.
     package var silenceAfterLossMax = Duration.seconds(5)

@@ -47,7 +47,7 @@ extension RouterMachine {
     of id: SessionID, from peer: Int, at now: Duration, into effects: inout [Effect]
   ) {
     guard let worker = workers[peer], worker.registration.role == .verifier else { return }
-    guard worker.closing[id] == nil else {
+    if let closing = worker.closing[id], !closing.isOverdue || ending?.reason == .cancelled {
       if let ending { closed(id, at: peer, ending.totals, into: &effects) }
       return
     }
@@ -64,6 +64,10 @@ extension RouterMachine {
     else {
       let complaint = "\(worker.registration.name) sent tokens that do not continue the text"
       takeAway(id, .workerFailed(complaint), at: now, into: &effects)
+      return
+    }
+    guard !tokens.isEmpty || ending != nil else {
+      sessions[id]?.attempt.hearSign(at: now)
       return
     }
     // In place: a copy of the journal for every message would make long texts slow.
@@ -112,6 +116,8 @@ extension RouterMachine {
     guard let worker = workers[peer] else { return }
     workers[peer]?.closing[id] = nil
     needsPlacement = true
+    // It may have been given the session again meanwhile.
+    guard sessions[id]?.phase != .running(verifier: peer) else { return }
     sessions[id]?.holders.remove(worker.registration.incarnation)
     if let session = sessions[id], case .stopping(peer, _) = session.phase {
       end(id, .finish(id, .stop, self.totals(of: session, totals)), into: &effects)
@@ -142,11 +148,12 @@ extension RouterMachine {
     end(id, .finish(id, .cancelled, totals(of: session, nil)), into: &effects)
   }
 
-  /// Tells a verifier to forget a session. Until it answers, nothing it says of it counts.
+  /// Tells a verifier to forget a session. Until it answers, nothing it says of it counts; where
+  /// that takes long, it may have the session again, but the answer still belongs to the cancel.
   mutating func cancelSession(
     _ id: SessionID, at peer: Int, _ now: Duration, into effects: inout [Effect]
   ) {
-    workers[peer]?.closing[id] = now + configuration.closingMax
+    workers[peer]?.closing[id] = RoutedWorker.Closing(until: now + configuration.closingMax)
     effects.append(.cancelSession(verifier: peer, id))
   }
 
@@ -188,6 +195,10 @@ extension RouterMachine {
     session.phase = .waiting
     sessions[id] = session
     orphans.append(id)
+    // A draft model joins no text that has begun, and its slot is of use elsewhere.
+    if session.request.collaboration != nil, !session.decided.isEmpty {
+      releaseDrafter(of: id, into: &effects)
+    }
     if session.lossCount >= configuration.lossCountMax,
       lostAt + configuration.recoveryMax <= now
     {

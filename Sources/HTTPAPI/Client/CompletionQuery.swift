@@ -11,7 +11,7 @@ package struct CompletionQuery: Sendable {
   }
 
   package var prompt: Prompt
-  /// Its `seed` and `penaltyWindow` are not sent: the seed has its own field, the window none.
+  /// Its `seed` is not sent: it has its own field.
   package var sampling = SamplingParameters()
   /// `nil` lets the server draw one, told in ``CompletionResult/seed``.
   package var seed: UInt64?
@@ -47,6 +47,7 @@ extension CompletionQuery {
       JSONMember(name: "top_p", value: .number(Double(sampling.topP))),
       JSONMember(name: "min_p", value: .number(Double(sampling.minP))),
       JSONMember(name: "repeat_penalty", value: .number(Double(sampling.repetitionPenalty))),
+      JSONMember(name: "repeat_last_n", value: .integer(sampling.penaltyWindow)),
       JSONMember(name: "frequency_penalty", value: .number(Double(sampling.frequencyPenalty))),
       JSONMember(name: "presence_penalty", value: .number(Double(sampling.presencePenalty))),
       JSONMember(

@@ -38,7 +38,7 @@ struct GenerationFields {
     }
     try fields.refuseUnsupported(endpoint: endpoint)
     seed = try Self.seed(fields)
-    sampling = try Self.sampling(fields, vocabularyCount: model.vocabularyCount)
+    sampling = try Self.sampling(fields, model: model)
     sampling.seed = UInt64(bitPattern: Int64(seed))
     tokenLimit = try Self.tokenLimit(fields)
     stopStrings = try Self.stopStrings(fields)
@@ -73,7 +73,7 @@ struct GenerationFields {
   }
 
   private static func sampling(
-    _ fields: RequestFields, vocabularyCount: Int
+    _ fields: RequestFields, model: ServedModel
   ) throws(APIError) -> SamplingParameters {
     var sampling = SamplingParameters()
     if let value = try fields.number("temperature", in: 0...100) { sampling.temperature = value }
@@ -84,10 +84,16 @@ struct GenerationFields {
       sampling.topP = value
     }
     // -1 and 0 both switch the cut off.
-    if let value = try fields.integer("top_k", in: -1 ... .max) { sampling.topK = max(value, 0) }
+    if let value = try fields.integer("top_k", in: -1 ... .max) {
+      sampling.topK = min(max(value, 0), model.vocabularyCount)
+    }
     if let value = try fields.number("min_p", in: 0...1) { sampling.minP = value }
     for name in ["repetition_penalty", "repeat_penalty"] {
       if let value = try fields.number(name, in: 0.01...100) { sampling.repetitionPenalty = value }
+    }
+    // As in llama.cpp: -1 looks back on everything.
+    if let value = try fields.integer("repeat_last_n", in: -1 ... .max) {
+      sampling.penaltyWindow = value < 0 ? model.contextLength : min(value, model.contextLength)
     }
     if let value = try fields.number("frequency_penalty", in: -2...2) {
       sampling.frequencyPenalty = value
@@ -95,11 +101,14 @@ struct GenerationFields {
     if let value = try fields.number("presence_penalty", in: -2...2) {
       sampling.presencePenalty = value
     }
-    sampling.logitBias = try logitBias(fields, vocabularyCount: vocabularyCount)
+    sampling.logitBias = try logitBias(fields, vocabularyCount: model.vocabularyCount)
     try fields.readMirostat(into: &sampling)
     try fields.refuseCautiousChoice()
     return sampling
   }
+
+  /// As many as a message to a verifier holds.
+  private static let biasCountMax = 4096
 
   /// `{"id": bias}` as OpenAI has it, or `[[id, bias]]`; -100 and `false` ban a token. The last of
   /// several entries for a token counts.
@@ -135,6 +144,9 @@ struct GenerationFields {
       }
     case .some(let value):
       throw RequestFields.mismatch(name, expected: "an object or an array", value)
+    }
+    guard biases.count <= biasCountMax else {
+      throw .invalid("\(name) takes up to \(biasCountMax) tokens, got \(biases.count)", param: name)
     }
     return biases.map { LogitBias(token: $0.key, bias: $0.value) }
       .sorted { $0.token < $1.token }

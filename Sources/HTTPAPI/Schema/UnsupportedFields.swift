@@ -1,4 +1,10 @@
 extension RequestFields {
+  /// Samplers of llama.cpp and vLLM that are not there, with the values that switch them off.
+  private static let samplers: [(name: String, neutral: [Double])] = [
+    ("typical_p", [1]), ("top_n_sigma", [-1, 0]), ("tfs_z", [1]), ("dynatemp_range", [0]),
+    ("xtc_probability", [0]), ("dry_multiplier", [0]), ("length_penalty", [1]),
+  ]
+
   /// Throws for fields that would change the answer and cannot be served; values of theirs that
   /// change nothing pass. Better a clear refusal than an answer that silently lacks what was asked.
   func refuseUnsupported(endpoint: GenerationFields.Endpoint) throws(APIError) {
@@ -20,9 +26,20 @@ extension RequestFields {
         throw .notSupported("response_format \(type)", param: "response_format")
       }
     }
-    for name in ["grammar", "json_schema", "suffix"] {
-      guard let value = self[name], value != "", value != .object([]) else { continue }
+    for name in [
+      "grammar", "json_schema", "suffix", "guided_json", "guided_regex", "guided_choice",
+      "guided_grammar", "structured_outputs", "stop_token_ids", "bad_words", "allowed_token_ids",
+    ] {
+      guard let value = self[name], value != "", value != .object([]), value != .array([]) else {
+        continue
+      }
       throw .notSupported(name, param: name)
+    }
+    for (name, neutral) in Self.samplers {
+      guard let value = self[name] else { continue }
+      guard let number = value.double, neutral.contains(number) else {
+        throw .notSupported(name, param: name)
+      }
     }
     for name in ["echo", "continue_final_message", "use_beam_search"]
     where try boolean(name) == true {

@@ -39,7 +39,12 @@ enum Check {
 
   static func verifyCosts(_ costs: [Float], _ field: String) throws(WireError) {
     try range(costs.count, 0...Limits.verifyCostCountMax, field)
-    for cost in costs { try finite(cost, field) { $0 > 0 } }
+    let first = costs.first ?? 1
+    for cost in costs {
+      try finite(cost, field) {
+        $0 > 0 && $0 <= first * Limits.verifyCostMax && $0 * Limits.verifyCostMax >= first
+      }
+    }
   }
 
   /// A sum over the life of a process.

@@ -35,6 +35,12 @@ import Wire
     totals.stepCount = count
     totals.tokenCount = 2 * count
     totals.plannedCount = 3 * count
+    totals.stepSessionCount = 5 * count
+    totals.promptTokenCount = 6 * count
+    totals.waitCount = 7 * count
+    totals.waitDuration = .milliseconds(750)
+    totals.overheadDuration = .milliseconds(125)
+    totals.waitingSessionCount = 2
     totals.expectedTokenCount = 2.5
     totals.expectedPassDuration = .milliseconds(1500)
     totals.passDuration = .milliseconds(1250)
@@ -58,6 +64,12 @@ import Wire
     #expect(read["slipstream_verifier_steps_total" + label] == 7)
     #expect(read["slipstream_verifier_tokens_total" + label] == 14)
     #expect(read["slipstream_verifier_planned_draft_tokens_total" + label] == 21)
+    #expect(read["slipstream_verifier_step_sessions_total" + label] == 35)
+    #expect(read["slipstream_verifier_prompt_tokens_total" + label] == 42)
+    #expect(read["slipstream_verifier_waits_total" + label] == 49)
+    #expect(read["slipstream_verifier_wait_seconds_total" + label] == 0.75)
+    #expect(read["slipstream_verifier_overhead_seconds_total" + label] == 0.125)
+    #expect(read["slipstream_verifier_waiting_sessions" + label] == 2)
     #expect(read["slipstream_verifier_expected_tokens_total" + label] == 2.5)
     #expect(read["slipstream_verifier_expected_pass_seconds_total" + label] == 1.5)
     #expect(read["slipstream_verifier_pass_seconds_total" + label] == 1.25)
@@ -104,6 +116,28 @@ import Wire
     try worker.send(.goodbye)
     try await wait(for: stage) { $0[#"slipstream_router_workers{role="verifier"}"#] == 0 }
     #expect(try await metrics(stage).sum("slipstream_verifier_steps_total") == 0)
+    await stage.stop()
+  }
+
+  @Test func whatRunsWaitsAndFailsIsCountedAsThat() async throws {
+    let stage = try RouterStage()
+    var worker = try await stage.join(.verifier, "v", slots: 1)
+    let running = try await stage.generate("first")
+    let waiting = try await stage.generate("second")
+    let (session, _) = try await worker.opened()
+    let busy = try await metrics(stage)
+    #expect(busy["slipstream_router_sessions"] == 2)
+    #expect(busy["slipstream_router_queued_sessions"] == 1)
+    try worker.send(
+      .sessionFailed(Refusal(code: .invalidMessage, message: "no such place")), in: session)
+    await #expect(throws: (any Error).self) { _ = try await ReceivedText(running) }
+    let (next, _) = try await worker.opened()
+    try worker.write("done", to: next)
+    #expect(try await ReceivedText(waiting).text == "done")
+    let read = try await metrics(stage)
+    #expect(read[#"slipstream_router_requests_total{outcome="failed"}"#] == 1)
+    #expect(read[#"slipstream_router_requests_total{outcome="refused"}"#] == 0)
+    #expect(read["slipstream_router_sessions"] == 0)
     await stage.stop()
   }
 

@@ -21,6 +21,8 @@ import Wire
     statistics.verifyStepCount = 2
     statistics.drafted[.remote] = 5
     statistics.accepted[.remote] = 3
+    statistics.drafted[.prediction] = 4
+    statistics.accepted[.prediction] = 1
     try verifier.tokens(session, from: 0, ByteVocabulary.tokens("hel"))
     try verifier.tokens(
       session, from: 3, ByteVocabulary.tokens("lo") + [ByteVocabulary.end], ending: .stop,
@@ -36,8 +38,10 @@ import Wire
     summary.promptDuration = .milliseconds(3)
     summary.decodeDuration = .milliseconds(4)
     summary.verifyStepCount = 2
-    summary.draftTokenCount = 5
-    summary.acceptedTokenCount = 3
+    summary.draftTokenCount = 9
+    summary.acceptedTokenCount = 4
+    summary.predictionTokenCount = 4
+    summary.acceptedPredictionTokenCount = 1
     #expect(received.summary == summary)
     await stage.stop()
   }

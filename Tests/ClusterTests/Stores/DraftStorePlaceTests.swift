@@ -8,6 +8,15 @@ import Wire
     DraftStorePlace(argument: argument) { $0 == "there" }
   }
 
+  /// With fewer places than sessions, each step would throw away what the next one needs.
+  @Test func everySessionHasAPlaceForItsTenant() {
+    var settings = DraftStoreSettings()
+    settings.tenantMax = 2
+    #expect(settings.fitting(slotCount: 1).tenantMax == 2)
+    #expect(settings.fitting(slotCount: 8).tenantMax == 8)
+    #expect(settings.fitting(slotCount: 4096).tenantMax == 64)
+  }
+
   @Test func argumentsAreToldApart() {
     #expect(place("none") == .none)
     #expect(place("") == .none)

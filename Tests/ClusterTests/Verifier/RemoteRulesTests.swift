@@ -117,6 +117,31 @@ import Wire
     }
   }
 
+  /// Where drafts decide about the text, how fast the machine is must not decide about them.
+  @Test func theTextDoesNotDependOnMeasuredCosts() throws {
+    let pair = try RulePair(temperature: 0)
+    var configuration = pair.configuration
+    configuration.rule = .lossless(.ratio)
+    func write(_ costs: VerifyCosts) throws -> (tokens: [TokenID], drafted: Int) {
+      var sources = LocalSources([.recycling], vocabularyCount: RandomModel.vocabularyCount)
+      let target = try TargetSession(configuration, engine: pair.target)
+      let session = try #require(
+        RuledSession(
+          configuration.rule, sampling: configuration.sampling,
+          vocabularyCount: configuration.vocabularyCount, nodeLimit: 16))
+      while target.isPrefilling { try target.prefill(engine: pair.target, sources: &sources) }
+      while !target.isFinished {
+        _ = try session.step(
+          target, engine: pair.target, sources: &sources, costs: costs, limit: 16)
+      }
+      return (target.machine.truth, target.machine.statistics.verifiedCount)
+    }
+    let free = try write(VerifyCosts(relative: []))
+    let dear = try write(VerifyCosts(relative: [1, 9, 17, 25]))
+    #expect(free.tokens == dear.tokens)
+    #expect(free.drafted == dear.drafted && free.drafted > 0)
+  }
+
   @Test func atTemperatureZeroNothingIsDrawn() throws {
     let pair = try RulePair(temperature: 0)
     for rule in VerifyRule.allCases {

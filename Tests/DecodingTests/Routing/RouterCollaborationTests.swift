@@ -82,6 +82,21 @@ import Testing
     #expect(bench.advance(.seconds(2), alive: [1, 3]).isEmpty, "its verifier would refuse it")
   }
 
+  /// The next verifier goes on alone: a slot for drafts would be taken for nothing.
+  @Test func aCollaborationWithTextThatMovesTakesNoDrafterAlong() {
+    var bench = RouterBench()
+    bench.register(1)
+    bench.register(2, slots: 3)
+    registerDrafter(&bench, 3, hasModel: true)
+    bench.handle(.requested(.a, request()))
+    bench.tokens(from: 1, .a, 0, [7])
+    let moved = bench.handle(.left(peer: 1))
+    #expect(moved.contains(.endDraft(drafter: 3, .a)))
+    #expect(!moved.contains(.assign(3, at: 2, .a)))
+    #expect(bench.request(.b).contains(.assign(3, at: 2, .b)), "its slot is of use elsewhere")
+    #expect(bench.advance(.seconds(20), alive: [2, 3]).isEmpty)
+  }
+
   @Test func countersOfAllVerifiersAreAdded() {
     var bench = RouterBench()
     bench.register(1)

@@ -170,6 +170,58 @@ import Testing
       ])
   }
 
+  /// A long prompt, or a wait for memory: the verifier has nothing to say but that it works on it.
+  @Test func aSessionThatShowsSignsOfLifeStaysWhereItIs() {
+    var bench = running()
+    for _ in 0..<500 {
+      #expect(bench.advance(.seconds(1), alive: [1, 2]) == [])
+      #expect(bench.tokens(from: 1, .a, 0, []) == [])
+    }
+    // Its first tokens are the first that count.
+    bench.tokens(from: 1, .a, 0, [10])
+    var totals = RoutedTotals()
+    totals.promptDuration = .seconds(500)
+    #expect(bench.handle(.cancelled(.a)).contains(.finish(.a, .cancelled, totals)))
+  }
+
+  @Test func aSilentSessionIsTakenAway() {
+    var bench = running()
+    #expect(bench.advance(.seconds(299), alive: [1, 2]) == [])
+    #expect(
+      bench.advance(.seconds(2), alive: [1, 2]) == [
+        .cancelSession(verifier: 1, .a), .open(2, .a),
+      ])
+  }
+
+  /// A pass of the only verifier takes longer than the answer to a cancel is waited for: what it then
+  /// answers does not concern the session that it was given again.
+  @Test(arguments: [true, false]) func aLateAnswerEndsNothingNew(isUnknown: Bool) {
+    var bench = RouterBench()
+    bench.register(1)
+    bench.request(.a)
+    #expect(bench.fail(from: 1, .a) == [.cancelSession(verifier: 1, .a)])
+    #expect(bench.advance(.milliseconds(1900), alive: [1]) == [])
+    #expect(bench.advance(.milliseconds(200), alive: [1]) == [.open(1, .a)])
+    if isUnknown {
+      #expect(bench.fail(from: 1, .a) == [])
+    } else {
+      #expect(bench.tokens(from: 1, .a, 0, [], ending: .cancelled) == [])
+    }
+    #expect(bench.tokens(from: 1, .a, 0, [10]) == [.deliver(.a, [10])])
+    // Only the first such answer belongs to the past.
+    #expect(
+      bench.tokens(from: 1, .a, 1, [], ending: .cancelled) == [.cancelSession(verifier: 1, .a)])
+    // The verifier holds the new session, and is told to forget it when it comes back.
+    var again = RouterBench()
+    again.register(1)
+    again.request(.a)
+    again.fail(from: 1, .a)
+    again.advance(.milliseconds(2100), alive: [1])
+    again.tokens(from: 1, .a, 0, [], ending: .cancelled)
+    again.handle(.left(peer: 1))
+    #expect(again.register(2, name: "w1", epoch: 1).contains(.cancelSession(verifier: 2, .a)))
+  }
+
   @Test func countersOfAllAttemptsAddUp() {
     var bench = running()
     bench.now += .milliseconds(30)

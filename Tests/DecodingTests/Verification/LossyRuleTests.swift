@@ -53,6 +53,35 @@ import Testing
     #expect(refused.verdict.tokens == [0, 0])
   }
 
+  /// What a client says of a rule is what judges its drafts.
+  @Test func theSettingsOfAClientCount() throws {
+    func choice(_ parameters: VerifyRuleParameters, topK: Int = 0) throws -> RuleChoice {
+      var sampling = SamplingParameters()
+      sampling.topK = topK
+      return try RuleChoice(parameters, sampling: sampling, vocabularyCount: 100)
+    }
+    var typical = VerifyRuleParameters(.typical)
+    typical.typicalProbability = 0.125
+    typical.typicalEntropy = 0.5
+    let threshold = try TypicalAcceptance(probabilityMin: 0.125, entropyScale: 0.5)
+    #expect(try choice(typical) == .lossy(.typical(threshold)))
+    var relaxed = VerifyRuleParameters(.relaxed)
+    relaxed.relaxedCandidates = 3
+    relaxed.relaxedMargin = 0.25
+    let candidates = try RelaxedAcceptance(candidateCount: 3, margin: 0.25)
+    #expect(try choice(relaxed) == .lossy(.relaxed(candidates)))
+    var deferred = VerifyRuleParameters(.deferred)
+    deferred.deferredWindow = 2
+    for (entropy, topK, expected) in [
+      (1.5, 40, 1.5), (nil, 40, 0.3 * ExactMath.log(40)), (nil, 0, 0.3 * ExactMath.log(100)),
+    ] as [(Double?, Int, Double)] {
+      deferred.deferredEntropy = entropy
+      let settings = try DeferredAcceptance(entropyMin: expected, windowLength: 2)
+      #expect(try choice(deferred, topK: topK) == .lossy(.deferred(settings)))
+    }
+    #expect(try choice(VerifyRuleParameters(.ratio)) == .lossless(.ratio))
+  }
+
   @Test func relaxedAcceptanceLooksAtRankAndMargin() throws {
     let law = [0.4, 0.35, 0.15, 0.1]
     func accepted(_ count: Int, _ margin: Double, _ token: TokenID) throws -> LossyVerdict {
