@@ -30,13 +30,13 @@ struct DraftStoreOptions: ParsableArguments {
 
   @Option(
     help: """
-      Tenants that a process remembers, with --store-isolation tenant; never fewer than its \
-      sessions, up to 64 of these.
+      Tenants that a process remembers, with --store-isolation tenant: 16 unless told, or as many \
+      as its sessions, up to 64. With fewer than its sessions each step may begin anew.
       """)
-  var storeTenants = 16
+  var storeTenants: Int?
 
   func validate() throws {
-    guard (1...1024).contains(storeTenants) else {
+    if let storeTenants, !(1...1024).contains(storeTenants) {
       throw ValidationError("--store-tenants \(storeTenants): expected 1 to 1024")
     }
   }

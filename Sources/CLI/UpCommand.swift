@@ -125,10 +125,8 @@ struct UpCommand: AsyncParsableCommand {
 
   /// The options of a worker's store; two workers cannot share one file.
   private func storeArguments(forDrafter: Bool) -> [String] {
-    var arguments = [
-      "--store-isolation", stores.storeIsolation.rawValue, "--store-tenants",
-      "\(stores.storeTenants)",
-    ]
+    var arguments = ["--store-isolation", stores.storeIsolation.rawValue]
+    if let tenants = stores.storeTenants { arguments += ["--store-tenants", "\(tenants)"] }
     if let store = stores.draftStore {
       var path = store
       if forDrafter, case .file = DraftStorePlace(argument: store) { path += ".drafter" }

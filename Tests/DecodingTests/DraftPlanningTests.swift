@@ -157,6 +157,40 @@ import Testing
     #expect(next.state == .drafting)
   }
 
+  /// A text that ends in the middle of a try says nothing about it: the next one goes on with it.
+  @Test func aTryGoesOnInTheNextSession() {
+    var throttle = DraftThrottle()
+    let slow = conditions(acceptance: 0.5, roundTrip: 2000)
+    _ = throttle.window(slow, sampleCount: 50, truthCount: 0)
+    let end = DraftThrottle.restLength
+    #expect(throttle.window(slow, sampleCount: 50, truthCount: end) > 0)
+    throttle = throttle.carried(from: end + 8, to: 20)
+    #expect(throttle.state == .probing(until: 20 + DraftThrottle.probeLength - 8))
+    // Still at the old acceptance, it goes on until the try is over.
+    #expect(throttle.window(slow, sampleCount: 50, truthCount: 20) > 0)
+    let near = conditions(acceptance: 0.8, roundTrip: 20)
+    #expect(throttle.window(near, sampleCount: 60, truthCount: 20 + DraftThrottle.probeLength) > 0)
+    #expect(throttle.state == .drafting)
+  }
+
+  @Test func whatIsKnownOfEarlierTextsSoonGivesWay() {
+    var acceptance = DraftAcceptance()
+    for _ in 0..<500 { acceptance.learn(rank: nil) }
+    var next = acceptance.faded
+    #expect(abs(next.rate - acceptance.rate) < 1e-9 && next.rate < 0.01)
+    #expect(next.sampleCount == acceptance.sampleCount)
+    for _ in 0..<16 {
+      acceptance.learn(rank: 0)
+      next.learn(rank: 0)
+    }
+    #expect(next.rate > 0.6 && acceptance.rate < 0.3)
+    // What was hardly tried is not blown up.
+    var young = DraftAcceptance()
+    #expect(young.faded == young)
+    young.learn(rank: 0)
+    #expect(young.faded == young)
+  }
+
   @Test func aDrafterThatHelpsIsLeftAlone() {
     var throttle = DraftThrottle()
     let near = conditions(acceptance: 0.8, roundTrip: 100)

@@ -103,7 +103,7 @@ struct FieldTests {
     #""user":"u","metadata":{},"store":true,"service_tier":"auto","reasoning_effort":"low""#,
     #""cache_prompt":true,"id_slot":-1,"timings_per_token":true,"chat_template_kwargs":{}"#,
     #""parallel_tool_calls":true,"prediction":null,"verbosity":"low","modalities":["text"]"#,
-    #""typical_p":1,"top_n_sigma":-1,"xtc_probability":0,"dry_multiplier":0,"stop_token_ids":[]"#,
+    #""typical_p":1.5,"top_n_sigma":-1,"length_penalty":2,"xtc_probability":0,"dry_multiplier":0,"stop_token_ids":[]"#,
     #""dry_base":1.75,"dynatemp_range":0,"repeat_last_n":null,"guided_choice":null"#,
     #""safety_identifier":"s","prompt_cache_key":"k","nobody_knows":{"deep":[1]}"#,
     #""model":"toy/model","grammar":"","json_schema":{},"add_generation_prompt":true"#,

@@ -269,6 +269,7 @@ enum Samples {
       .reject(Reject(refusal: Refusal(code: .internal, message: ""), messageType: 0)),
       .openSession(openSession), .openSession(draftless),
       .sessionTokens(SessionTokens(firstIndex: 0, tokens: [5])),
+      .sessionTokens(SessionTokens(firstIndex: 7, tokens: [])),
       .sessionTokens(
         SessionTokens(firstIndex: Limits.contextLengthMax, tokens: [], ending: ending)),
       .sessionTokens(

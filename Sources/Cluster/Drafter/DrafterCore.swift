@@ -32,6 +32,8 @@ final class DrafterCore {
     var attachAt: ContinuousClock.Instant?
     var refusalCount = 0
     var pacing = DraftPacing()
+    /// Guesses of earlier sessions that its acceptance began with.
+    var sampleCount = 0
     /// Whether a model has to go on, or sources have new truth to start from.
     var hasWork = false
   }
@@ -204,7 +206,7 @@ final class DrafterCore {
         entries[index].attachAt = clock.now + min(Self.retryDelayMax, doubled)
         return
       }
-      leave(index, because: "the verifier refuses drafts: \(refusal.message)")
+      leave(index, because: "the verifier refuses drafts: \(refusal.message)", refusal.code)
     }
   }
 
@@ -282,7 +284,8 @@ final class DrafterCore {
       vocabularyCount: identity.vocabularyCount)
     configuration.stopTokens = stopTokens
     if let record = records[entries[index].endpoint] {
-      configuration.acceptance = record.acceptance
+      entries[index].sampleCount = record.acceptance.sampleCount
+      configuration.acceptance = record.acceptance.faded
     }
     do {
       if let engine, acceptance.rule.drawsDrafts(acceptance.sampling) {
@@ -300,7 +303,8 @@ final class DrafterCore {
       }
       beginRound(index)
     } catch {
-      leave(index, because: "cannot draft: \(error)")
+      let isTooLong = if case .promptTooLong = error as? DecodingError { true } else { false }
+      leave(index, because: "cannot draft: \(error)", isTooLong ? .promptTooLong : .internal)
     }
   }
 
@@ -337,12 +341,17 @@ final class DrafterCore {
   }
 
   /// Gives a session up that is not over: the router may know another drafter for it.
-  func leave(_ index: Int, because reason: String) {
+  ///
+  /// - Parameters:
+  ///   - index: of the session.
+  ///   - reason: for the logs of both.
+  ///   - code: tells the router whether this drafter may be asked again later.
+  func leave(_ index: Int, because reason: String, _ code: RefusalCode = .internal) {
     let id = entries[index].id
     logger.warning("leaves a session", metadata: ["session.id": "\(id)", "reason": "\(reason)"])
     remove(index)
     let refusal = Refusal(
-      code: .internal, message: String(reason.prefix(Limits.textBytesMax / 4)))
+      code: code, message: String(reason.prefix(Limits.textBytesMax / 4)))
     outlets.sendToRouter(Envelope(session: id, message: .sessionFailed(refusal)))
   }
 
@@ -350,12 +359,24 @@ final class DrafterCore {
     let entry = entries.remove(at: index)
     if engine != nil { entry.pacing.log(logger, id: entry.id) }
     if case .model(let drafter) = entry.drafting, linkedEndpoints.contains(entry.endpoint) {
-      records[entry.endpoint] = DraftRecord(
-        throttle: entry.pacing.throttle.carried(from: entry.truth.count, to: 0),
-        acceptance: drafter.acceptance)
+      note(entry, drafter.acceptance)
     }
     activeCount.store(entries.count)
     outlets.sendToVerifier(entry.endpoint, Envelope(session: entry.id, message: .endDraft))
+  }
+
+  /// What the next session with the verifier is to know. One that put no guess to the test has but
+  /// passed the time of a rest; others may have learned more meanwhile.
+  private func note(_ entry: Entry, _ acceptance: DraftAcceptance) {
+    let before = records[entry.endpoint]
+    if acceptance.sampleCount > entry.sampleCount {
+      records[entry.endpoint] = DraftRecord(
+        throttle: entry.pacing.throttle.carried(from: entry.truth.count, to: 0),
+        acceptance: acceptance)
+    } else if let before {
+      let count = entry.truth.count - (entry.acceptance?.promptLength ?? 0)
+      records[entry.endpoint]?.throttle = before.throttle.carried(from: max(0, count), to: 0)
+    }
   }
 
   func index(of id: SessionID) -> Int? { entries.firstIndex { $0.id == id } }

@@ -53,17 +53,18 @@ package struct DraftStoreSettings: Sendable {
   /// `nil` keeps it in memory only.
   package var path: String?
   package var isolation = StoreIsolation.shared
-  /// Tenants in memory at a time, each with sources of some megabytes.
-  package var tenantMax = 16
+  /// Tenants in memory at a time, each with sources of some megabytes; `nil` leaves it to the worker.
+  package var tenantMax: Int?
+  static let tenantMax = 16
   package var saveInterval = Duration.seconds(300)
 
   package init() {}
 
-  /// With room for the tenants of all sessions of a worker, up to 64: with less, each use of one
-  /// would throw away what another one needs in the same pass.
+  /// With room for the tenants of all sessions of a worker, up to 64, unless another number was
+  /// given: with less, each use of one would throw away what another one needs in the same pass.
   package func fitting(slotCount: Int) -> DraftStoreSettings {
     var settings = self
-    settings.tenantMax = max(tenantMax, min(slotCount, 64))
+    settings.tenantMax = tenantMax ?? max(Self.tenantMax, min(slotCount, 64))
     return settings
   }
 }

@@ -21,7 +21,7 @@ package struct KeptSources: SourceLender {
   ) {
     let vocabularyCount = identity.vocabularyCount
     shelf = SourceShelf(
-      isolation: settings.isolation, tenantMax: settings.tenantMax,
+      isolation: settings.isolation, tenantMax: settings.tenantMax ?? DraftStoreSettings.tenantMax,
       vocabularyCount: vocabularyCount
     ) { methods.makeSources(vocabularyCount: vocabularyCount) }
     saveInterval = settings.saveInterval

@@ -20,6 +20,7 @@ final class CollaborationHost {
   private let activeCount: ActiveCount
   private let traffic: DraftTraffic
   private let outlets: Outlets
+  private let signInterval: Duration
   private let logger: Logger
   private let clock = ContinuousClock()
   private var sessions: [HostedCollaboration] = []
@@ -30,7 +31,8 @@ final class CollaborationHost {
   /// Without a tokenizer, which tells where sentences end, every session is refused.
   init(
     engine: InferenceEngine, costs: MeasuredCosts, tokenizer: BytePairTokenizer?,
-    activeCount: ActiveCount, traffic: DraftTraffic, outlets: Outlets, logger: Logger
+    activeCount: ActiveCount, traffic: DraftTraffic, outlets: Outlets, signInterval: Duration,
+    logger: Logger
   ) {
     self.engine = engine
     self.costs = costs
@@ -38,6 +40,7 @@ final class CollaborationHost {
     self.activeCount = activeCount
     self.traffic = traffic
     self.outlets = outlets
+    self.signInterval = signInterval
     self.logger = logger
   }
 
@@ -167,7 +170,7 @@ final class CollaborationHost {
       step(session, othersRun: othersRun)
       break
     }
-    for session in sessions where session.life.isDue(at: clock.now) {
+    for session in sessions where session.life.isDue(at: clock.now, interval: signInterval) {
       let message = SessionTokens(firstIndex: session.generatedCount, tokens: [])
       outlets.sendToRouter(Envelope(session: session.id, message: .sessionTokens(message)))
     }

@@ -1,9 +1,6 @@
 /// When a session that has no new text tells the router that it lives: it reads a long prompt, or
 /// waits for memory. The router takes a session that is silent away from its verifier.
 struct SignOfLife {
-  /// Between two messages of a session.
-  static let interval = Duration.seconds(1)
-
   private var toldAt: ContinuousClock.Instant
 
   init(at now: ContinuousClock.Instant) { toldAt = now }
@@ -12,8 +9,8 @@ struct SignOfLife {
   mutating func told(at now: ContinuousClock.Instant) { toldAt = now }
 
   /// - Returns: whether a message is due, which counts as sent then.
-  mutating func isDue(at now: ContinuousClock.Instant) -> Bool {
-    guard now - toldAt >= Self.interval else { return false }
+  mutating func isDue(at now: ContinuousClock.Instant, interval: Duration) -> Bool {
+    guard now - toldAt >= interval else { return false }
     toldAt = now
     return true
   }

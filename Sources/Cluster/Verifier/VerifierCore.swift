@@ -41,6 +41,7 @@ final class VerifierCore {
   let slotCount: Int
   let pipeline: Pipeline
   let verifyRules: Set<VerifyRule>
+  private let signInterval: Duration
   let traffic: DraftTraffic
   let start = ContinuousClock().now
   let tokenizerFingerprint: Fingerprint
@@ -75,6 +76,7 @@ final class VerifierCore {
     nodeLimit = configuration.nodeLimit
     slotCount = configuration.slotCount
     pipeline = configuration.pipeline
+    signInterval = configuration.signInterval
     verifyRules = configuration.verifyRules.union([.gumbelMatch])
     self.traffic = traffic
     tokenizerFingerprint = configuration.identity.tokenizerFingerprint
@@ -89,7 +91,7 @@ final class VerifierCore {
       engine: engine, costs: costs, tokenizer: configuration.tokenizer,
       activeCount: collaborationCount, traffic: traffic,
       outlets: CollaborationHost.Outlets(sendToRouter: sendToRouter, sendToPeer: sendToPeer),
-      logger: logger)
+      signInterval: configuration.signInterval, logger: logger)
   }
 
   /// Works until told to stop.
@@ -156,7 +158,8 @@ final class VerifierCore {
   /// Sessions without new text say that they live.
   private func giveSigns() {
     let now = clock.now
-    for index in entries.indices where entries[index].life.isDue(at: now) {
+    for index in entries.indices
+    where entries[index].life.isDue(at: now, interval: signInterval) {
       let message = SessionTokens(firstIndex: entries[index].target.generatedCount, tokens: [])
       sendToRouter(Envelope(session: entries[index].id, message: .sessionTokens(message)))
     }
@@ -173,7 +176,8 @@ final class VerifierCore {
   private func idleTime() -> Duration? {
     guard collaborations.workingCount == 0 else { return nil }
     var idle = collaborations.patience ?? .seconds(60)
-    if entries.contains(where: \.isWaiting) { idle = min(idle, SignOfLife.interval) }
+    // Who waits says so from time to time.
+    if !entries.isEmpty || collaborations.count > 0 { idle = min(idle, signInterval) }
     for index in entries.indices where !entries[index].isWaiting {
       guard !mayAdvance(index) else { return nil }
       let deadline = entries[index].pace.deadline ?? time

@@ -38,6 +38,8 @@ package final class VerifierWorker: Sendable {
     package var keyValueMemoryBytes: Int?
     /// What becomes of that which the local drafts learn.
     package var stores = DraftStoreSettings()
+    /// Between two messages of a session that has no new text.
+    package var signInterval = Duration.seconds(1)
     /// Of the model; without it collaborations are refused.
     package var tokenizer: BytePairTokenizer?
 

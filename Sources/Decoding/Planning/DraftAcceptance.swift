@@ -7,6 +7,7 @@ package struct DraftAcceptance: Sendable, Equatable {
   /// What is assumed at first, with the weight of ``priorWeight`` guesses.
   private static let prior = [0.75, 0.1, 0.03, 0.02, 0.01, 0.01, 0.01, 0.01]
   private static let priorWeight = 4.0
+  private static let fadedWeight = 8.0
 
   private var hits = prior.map { $0 * priorWeight }
   private var weight = priorWeight
@@ -14,6 +15,15 @@ package struct DraftAcceptance: Sendable, Equatable {
   package private(set) var sampleCount = 0
 
   package init() {}
+
+  /// What to begin another text with: the same rates, which soon give way to what it shows.
+  package var faded: DraftAcceptance {
+    var faded = self
+    let scale = min(1, Self.fadedWeight / weight)
+    faded.hits = hits.map { $0 * scale }
+    faded.weight = weight * scale
+    return faded
+  }
 
   /// Share of places where the draft model's own choice was right: 0 to 1.
   package var rate: Double { rate(rank: 0) }

@@ -38,12 +38,13 @@ package struct DraftThrottle: Sendable, Equatable {
   /// - Parameters:
   ///   - truthCount: tokens of known truth in this session.
   ///   - next: in the next one.
-  /// - Returns: at rest for as long as this one would be, else drafting.
+  /// - Returns: at rest, or probing, for as long as this one would be, else drafting.
   package func carried(from truthCount: Int, to next: Int) -> DraftThrottle {
     var throttle = self
-    throttle.state = .drafting
-    if case .resting(let end) = state {
-      throttle.state = .resting(until: next + max(0, end - truthCount))
+    switch state {
+    case .drafting: break
+    case .resting(let end): throttle.state = .resting(until: next + max(0, end - truthCount))
+    case .probing(let end): throttle.state = .probing(until: next + max(0, end - truthCount))
     }
     return throttle
   }

@@ -107,10 +107,12 @@ extension RouterMachine {
       }
       for (session, closing) in worker.closing where closing.until <= now {
         // An answer that still has not come after the longest silence never will.
-        workers[peer]?.closing[session] =
-          closing.isOverdue
-          ? nil
-          : RoutedWorker.Closing(until: now + configuration.silenceMax, isOverdue: true)
+        guard !closing.isOverdue else {
+          workers[peer]?.closing[session] = nil
+          continue
+        }
+        workers[peer]?.closing[session]?.until = now + configuration.silenceMax
+        workers[peer]?.closing[session]?.isOverdue = true
       }
     }
     let lost = workers.filter {

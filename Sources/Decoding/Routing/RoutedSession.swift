@@ -16,6 +16,8 @@ struct RoutedSession: Sendable, Equatable {
   var mirostatLimit: Double?
   var phase = Phase.waiting
   var drafter: Int?
+  /// A drafter has given the session up. A collaboration then has begun without, or will.
+  var hasLostDraftModel = false
   /// When the present wait began, where the session had a verifier before.
   var orphanedAt: Duration?
   /// When the first verifier since the last token was lost.
@@ -47,7 +49,8 @@ struct RoutedSession: Sendable, Equatable {
   /// A collaboration that may still begin with a draft model: none joins once there is text.
   var awaitsDraftModel: Bool {
     guard case .running = phase else { return false }
-    return request.collaboration != nil && drafter == nil && !attempt.hasText && decided.isEmpty
+    return request.collaboration != nil && drafter == nil && !hasLostDraftModel
+      && !attempt.hasText && decided.isEmpty
   }
 }
 

@@ -110,6 +110,14 @@ package enum RegistrationRefusal: Sendable, CaseIterable {
   case nameTaken
 }
 
+/// Cancels of a session that a verifier has not answered yet.
+struct Closing: Sendable, Equatable {
+  /// The session is not given to this verifier again before.
+  var until: Duration
+  var isOverdue = false
+  var count = 1
+}
+
 /// A registered worker in the books of the router.
 struct RoutedWorker: Sendable, Equatable {
   let registration: WorkerRegistration
@@ -119,14 +127,8 @@ struct RoutedWorker: Sendable, Equatable {
   var isDraining = false
   /// Sessions that take a slot here.
   var sessions: Set<SessionID> = []
-  /// A cancel that was not answered yet.
-  struct Closing: Sendable, Equatable {
-    /// The session is not given to this worker again before.
-    var until: Duration
-    var isOverdue = false
-  }
-
-  /// Sessions that were cancelled here. Whatever comes before the answer belongs to the past.
+  /// Sessions that were cancelled here. What comes before the answer belongs to the past, but for a
+  /// session that was given to this worker again because the answer took too long.
   var closing: [SessionID: Closing] = [:]
   /// Epochs of workers that this one pushed out.
   var displacedEpochs: [UInt64] = []

@@ -2,6 +2,9 @@ import InferenceTypes
 
 /// Sessions begin, go on and end.
 extension RouterMachine {
+  /// Later than any session ends.
+  private static let never = Duration.seconds(1 << 40)
+
   mutating func admit(
     _ id: SessionID, _ request: RoutedRequest, at now: Duration, into effects: inout [Effect]
   ) {
@@ -47,8 +50,10 @@ extension RouterMachine {
     of id: SessionID, from peer: Int, at now: Duration, into effects: inout [Effect]
   ) {
     guard let worker = workers[peer], worker.registration.role == .verifier else { return }
-    if let closing = worker.closing[id], !closing.isOverdue || ending?.reason == .cancelled {
-      if let ending { closed(id, at: peer, ending.totals, into: &effects) }
+    if let closing = worker.closing[id],
+      !closing.isOverdue || ending?.reason == .cancelled || !hasOneText(id)
+    {
+      if let ending { closed(id, at: peer, ending.totals, at: now, into: &effects) }
       return
     }
     guard let session = sessions[id], session.phase == .running(verifier: peer) else {
@@ -96,9 +101,10 @@ extension RouterMachine {
   ) {
     guard let worker = workers[peer] else { return }
     if worker.closing[id] != nil {
-      closed(id, at: peer, nil, into: &effects)
+      closed(id, at: peer, nil, at: now, into: &effects)
     } else if sessions[id]?.drafter == peer {
-      avoid(worker, in: id, until: now + configuration.recoveryMax)
+      avoid(worker, in: id, until: isRetryable ? now + configuration.recoveryMax : Self.never)
+      sessions[id]?.hasLostDraftModel = true
       releaseDrafter(of: id, into: &effects)
     } else if sessions[id]?.phase == .running(verifier: peer) {
       if isRetryable {
@@ -109,15 +115,32 @@ extension RouterMachine {
     }
   }
 
+  /// Whether everybody who writes the session writes the same text, so that tokens of an attempt that
+  /// is over are as good as those of the present one.
+  private func hasOneText(_ id: SessionID) -> Bool {
+    guard let request = sessions[id]?.request else { return true }
+    return request.collaboration == nil && [.gumbelMatch, .match].contains(request.rule.rule)
+  }
+
   /// A verifier answered a cancel.
   private mutating func closed(
-    _ id: SessionID, at peer: Int, _ totals: RoutedTotals?, into effects: inout [Effect]
+    _ id: SessionID, at peer: Int, _ totals: RoutedTotals?, at now: Duration,
+    into effects: inout [Effect]
   ) {
-    guard let worker = workers[peer] else { return }
+    guard let worker = workers[peer], let closing = worker.closing[id] else { return }
     workers[peer]?.closing[id] = nil
+    if closing.count > 1 {
+      workers[peer]?.closing[id] = closing
+      workers[peer]?.closing[id]?.count -= 1
+    }
     needsPlacement = true
-    // It may have been given the session again meanwhile.
-    guard sessions[id]?.phase != .running(verifier: peer) else { return }
+    // It may have been given the session again meanwhile. If this was no answer but a failure of that
+    // one, its silence shows it soon.
+    guard sessions[id]?.phase != .running(verifier: peer) else {
+      sessions[id]?.attempt.backdateSilence(
+        to: now - configuration.silenceMax + configuration.silenceAfterLossMax)
+      return
+    }
     sessions[id]?.holders.remove(worker.registration.incarnation)
     if let session = sessions[id], case .stopping(peer, _) = session.phase {
       end(id, .finish(id, .stop, self.totals(of: session, totals)), into: &effects)
@@ -153,7 +176,8 @@ extension RouterMachine {
   mutating func cancelSession(
     _ id: SessionID, at peer: Int, _ now: Duration, into effects: inout [Effect]
   ) {
-    workers[peer]?.closing[id] = RoutedWorker.Closing(until: now + configuration.closingMax)
+    let count = workers[peer]?.closing[id]?.count ?? 0
+    workers[peer]?.closing[id] = Closing(until: now + configuration.closingMax, count: count + 1)
     effects.append(.cancelSession(verifier: peer, id))
   }
 

@@ -1,8 +1,9 @@
 extension RequestFields {
-  /// Samplers of llama.cpp and vLLM that are not there, with the values that switch them off.
-  private static let samplers: [(name: String, neutral: [Double])] = [
-    ("typical_p", [1]), ("top_n_sigma", [-1, 0]), ("tfs_z", [1]), ("dynatemp_range", [0]),
-    ("xtc_probability", [0]), ("dry_multiplier", [0]), ("length_penalty", [1]),
+  /// Samplers of llama.cpp that are not there, with the values that switch them off.
+  private static let samplers: [(name: String, isOff: @Sendable (Double) -> Bool)] = [
+    ("typical_p", { $0 >= 1 }), ("top_n_sigma", { $0 <= 0 }), ("tfs_z", { $0 >= 1 }),
+    ("dynatemp_range", { $0 <= 0 }), ("xtc_probability", { $0 <= 0 }),
+    ("dry_multiplier", { $0 == 0 }),
   ]
 
   /// Throws for fields that would change the answer and cannot be served; values of theirs that
@@ -35,9 +36,9 @@ extension RequestFields {
       }
       throw .notSupported(name, param: name)
     }
-    for (name, neutral) in Self.samplers {
+    for (name, isOff) in Self.samplers {
       guard let value = self[name] else { continue }
-      guard let number = value.double, neutral.contains(number) else {
+      guard let number = value.double, isOff(number) else {
         throw .notSupported(name, param: name)
       }
     }

@@ -94,8 +94,7 @@ extension OpenSession: @unsafe WireBody {
 extension SessionTokens: @unsafe WireBody {
   func validate() throws(WireError) {
     try Check.range(firstIndex, 0...Limits.contextLengthMax, "SessionTokens.first_index")
-    let fewest = ending == nil ? 1 : 0
-    try Check.range(tokens.count, fewest...Limits.contextLengthMax, "SessionTokens.tokens")
+    try Check.range(tokens.count, 0...Limits.contextLengthMax, "SessionTokens.tokens")
     if let ending { try ending.validate() }
     if let mirostatLimit { try Check.finite(mirostatLimit, "SessionTokens.mirostat_limit") }
   }

@@ -40,7 +40,7 @@ package struct OpenSession: Sendable, Equatable {
 package struct SessionTokens: Sendable, Equatable {
   /// Index of the first token, counted from the first generated one.
   package var firstIndex: Int
-  /// Empty only together with an ending.
+  /// Without any, and without an ending, the verifier says but that the session lives.
   package var tokens: [TokenID]
   /// Present in the last message of a session.
   package var ending: SessionEnding?

@@ -16,6 +16,8 @@ struct VerifierStage {
   /// What the router heard of one session.
   struct Heard {
     var tokens: [TokenID] = []
+    /// Messages before the first token that say but that the session lives.
+    var signCount = 0
     var ending: SessionEnding?
     var refusal: Refusal?
     var isOver: Bool { ending != nil || refusal != nil }
@@ -67,7 +69,7 @@ struct VerifierStage {
   /// is there before they are opened.
   func run(
     _ requests: [OpenSession], methods: String = "auto", keyValueMemoryBytes: Int? = nil,
-    drafter: ScriptedDrafter? = nil,
+    drafter: ScriptedDrafter? = nil, signInterval: Duration? = nil,
     onTokens: (SessionID, Int, (WireMessage, SessionID) throws -> Void) throws -> Void = {
       _, _, _ in
     }
@@ -79,6 +81,7 @@ struct VerifierStage {
       methods: try DraftMethods(parsing: methods, hasDraftModel: false))
     configuration.keyValueMemoryBytes = keyValueMemoryBytes
     configuration.tokenizer = tokenizer
+    if let signInterval { configuration.signInterval = signInterval }
     configuration.slotCount = requests.count
     let worker = VerifierWorker(
       configuration: configuration, model: model, context: context,
@@ -124,6 +127,7 @@ struct VerifierStage {
           #expect(tokens.firstIndex == heard[index].tokens.count)
           heard[index].tokens += tokens.tokens
           heard[index].ending = tokens.ending
+          if heard[index].tokens.isEmpty, tokens.ending == nil { heard[index].signCount += 1 }
           try onTokens(envelope.session, heard[index].tokens.count, send)
         case .sessionFailed(let refusal): heard[index].refusal = refusal
         default: Issue.record("\(envelope.message.name)")

@@ -20,6 +20,21 @@ import Wire
     #expect(passCount.allSatisfy { $0 > 0 && $0 <= 24 })
   }
 
+  /// A router takes silent sessions away, and a prompt may take minutes.
+  @Test(arguments: [false, true])
+  func aSessionThatReadsItsPromptSaysThatItLives(isCollaboration: Bool) async throws {
+    let stage = try VerifierStage()
+    var request = stage.requests(1, temperature: 0, tokenLimit: 4)[0]
+    request.prompt = Array((request.prompt + request.prompt + request.prompt).prefix(12))
+    while request.prompt.count < 200 { request.prompt += request.prompt.prefix(12) }
+    let expected = try stage.plain([request])
+    if isCollaboration { request.collaboration = CollaborationParameters(method: .entropy) }
+    let heard = try await stage.run([request], methods: "none", signInterval: .zero)
+    #expect(heard.map(\.tokens) == expected)
+    // Four stretches of the prompt, and nothing to say after three of them.
+    #expect(heard[0].signCount >= 3)
+  }
+
   /// What a session does not allow is not drafted for it, though other sessions have it.
   @Test func aSessionGetsDraftsOfItsOriginsOnly() async throws {
     let stage = try VerifierStage()

@@ -82,6 +82,17 @@ import Testing
     #expect(bench.advance(.seconds(2), alive: [1, 3]).isEmpty, "its verifier would refuse it")
   }
 
+  /// The verifier goes on without: whoever is sent after it would be refused.
+  @Test func aCollaborationThatWasGivenUpGetsNoOtherDrafter() {
+    var bench = RouterBench()
+    bench.register(1, slots: 3)
+    registerDrafter(&bench, 3, hasModel: true)
+    bench.handle(.requested(.a, request()))
+    bench.handle(.failed(peer: 3, session: .a, isRetryable: true, message: "no"))
+    #expect(bench.request(.b).contains(.assign(3, at: 1, .b)))
+    #expect(bench.advance(.seconds(30), alive: [1, 3]).isEmpty, "nobody's drafter is taken")
+  }
+
   /// The next verifier goes on alone: a slot for drafts would be taken for nothing.
   @Test func aCollaborationWithTextThatMovesTakesNoDrafterAlong() {
     var bench = RouterBench()

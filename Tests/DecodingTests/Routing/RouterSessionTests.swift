@@ -222,6 +222,39 @@ import Testing
     #expect(again.register(2, name: "w1", epoch: 1).contains(.cancelSession(verifier: 2, .a)))
   }
 
+  /// With a rule under which another attempt writes another text, an attempt that is over must not add
+  /// to it.
+  @Test func lateTokensOfAnotherTextAreDropped() {
+    var request = RouterBench.request()
+    request.rule = VerifyRuleParameters(.ratio)
+    var registration = RouterBench.registration(1, .verifier)
+    registration.verifyRules = [.gumbelMatch, .ratio]
+    var bench = RouterBench()
+    bench.handle(.registered(peer: 1, registration))
+    bench.handle(.requested(.a, request))
+    bench.fail(from: 1, .a)
+    let again = bench.advance(.milliseconds(2100), alive: [1])
+    #expect(again == [.openSession(verifier: 1, .a, request, decided: [])])
+    #expect(bench.tokens(from: 1, .a, 0, [10]) == [])
+    bench.tokens(from: 1, .a, 1, [], ending: .cancelled)
+    #expect(bench.tokens(from: 1, .a, 0, [20]) == [.deliver(.a, [20])])
+  }
+
+  /// Each cancel has its answer.
+  @Test func twoCancelsHaveTwoAnswers() {
+    var bench = RouterBench()
+    bench.register(1)
+    bench.request(.a)
+    bench.fail(from: 1, .a)
+    #expect(bench.advance(.milliseconds(2100), alive: [1]) == [.open(1, .a)])
+    // It sends what does not continue the text before it has read the first cancel.
+    #expect(bench.tokens(from: 1, .a, 5, [10]) == [.cancelSession(verifier: 1, .a)])
+    #expect(bench.tokens(from: 1, .a, 0, [], ending: .cancelled) == [])
+    #expect(bench.advance(.milliseconds(2100), alive: [1]) == [.open(1, .a)])
+    #expect(bench.tokens(from: 1, .a, 0, [], ending: .cancelled) == [])
+    #expect(bench.tokens(from: 1, .a, 0, [10]) == [.deliver(.a, [10])])
+  }
+
   @Test func countersOfAllAttemptsAddUp() {
     var bench = running()
     bench.now += .milliseconds(30)

@@ -190,7 +190,7 @@ struct  Slipstream__V1__SessionTokens
    */
   uint32_t first_index;
   /*
-   * empty only together with an ending
+   * none, and no ending: the session lives, and has nothing new
    */
   size_t n_tokens;
   uint32_t *tokens;
