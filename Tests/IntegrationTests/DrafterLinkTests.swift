@@ -115,6 +115,8 @@ extension SecondRowTests {
         var drafter: PeerID?
         var truthCounts: [SessionID: Int] = [:]
         var messageCount = 0
+        /// The verifier decides no more tokens.
+        var isSilent = false
       }
 
       private let entries = Mutex(Entries())
@@ -156,7 +158,7 @@ extension SecondRowTests {
             case .nodes(let nodes):
               let truth = book.use { book -> Truth? in
                 book.messageCount += 1
-                guard session == first, let count = book.truthCounts[session], count < 200,
+                guard session == first, !book.isSilent, let count = book.truthCounts[session],
                   nodes.anchor == count - 1,
                   let guess = nodes.nodes.first(where: { $0.parent == .none })
                 else { return nil }
@@ -178,20 +180,30 @@ extension SecondRowTests {
         }
         try assign(first)
         let resting = try await totals(of: stage) { $0.restingSessionCount == 1 }
-        let (drafter, count, messageCount) = book.use {
-          ($0.drafter, $0.truthCounts[first] ?? 0, $0.messageCount)
+        let (known, count, messageCount) = book.use { book in
+          book.isSilent = true
+          return (book.drafter, book.truthCounts[first] ?? 0, book.messageCount)
         }
+        let drafter = try #require(known)
         #expect(resting.passCount > 0 && resting.passCount >= messageCount)
         #expect(count > DraftThrottle.sampleMin)
-        var truth = Truth(from: count, tokens: [])
-        truth.isFinished = true
-        try stage.send(
-          .truth(truth), in: first, to: try #require(drafter), over: stage.data)
+        // Half of the rest passes in this session.
+        let half = [TokenID](repeating: 700, count: DraftThrottle.restLength / 2)
+        var end = Truth(from: count + half.count, tokens: [])
+        end.isFinished = true
+        for truth in [Truth(from: count, tokens: half), end] {
+          try stage.send(.truth(truth), in: first, to: drafter, over: stage.data)
+        }
         let between = try await totals(of: stage) { $0.restingSessionCount == 0 }
         // One that began anew would draft first, and could not know that this does not help.
         try assign(second)
         let again = try await totals(of: stage) { $0.restingSessionCount == 1 }
         #expect(again.passCount == between.passCount)
+        // The other half passes in this one, and then it tries again.
+        try stage.send(
+          .truth(Truth(from: 2, tokens: half)), in: second, to: drafter, over: stage.data)
+        let trying = try await totals(of: stage) { $0.passCount > between.passCount }
+        #expect(trying.restingSessionCount == 0)
         #expect(stage.daemon.isRunning)
         await stage.close()
       }
