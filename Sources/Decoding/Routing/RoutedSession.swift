@@ -16,8 +16,8 @@ struct RoutedSession: Sendable, Equatable {
   var mirostatLimit: Double?
   var phase = Phase.waiting
   var drafter: Int?
-  /// A drafter has given the session up. A collaboration then has begun without, or will.
-  var hasLostDraftModel = false
+  /// A drafter was refused for good: a collaboration has begun without one, and would refuse others.
+  var isClosedToDraftModels = false
   /// When the present wait began, where the session had a verifier before.
   var orphanedAt: Duration?
   /// When the first verifier since the last token was lost.
@@ -49,7 +49,7 @@ struct RoutedSession: Sendable, Equatable {
   /// A collaboration that may still begin with a draft model: none joins once there is text.
   var awaitsDraftModel: Bool {
     guard case .running = phase else { return false }
-    return request.collaboration != nil && drafter == nil && !hasLostDraftModel
+    return request.collaboration != nil && drafter == nil && !isClosedToDraftModels
       && !attempt.hasText && decided.isEmpty
   }
 }

@@ -47,6 +47,9 @@ package struct RouterMachine: Sendable, Equatable {
     /// The same, once messages may have been lost.
     package var silenceAfterLossMax = Duration.seconds(5)
 
+    /// How long ago a session spoke last that may be silent for ``silenceAfterLossMax`` yet.
+    var silenceSpent: Duration { silenceMax - silenceAfterLossMax }
+
     package init() {}
   }
 

@@ -53,7 +53,7 @@ extension RouterMachine {
     if let closing = worker.closing[id],
       !closing.isOverdue || ending?.reason == .cancelled || !hasOneText(id)
     {
-      if let ending { closed(id, at: peer, ending.totals, at: now, into: &effects) }
+      if let ending { closed(id, at: peer, ending.totals, into: &effects) }
       return
     }
     guard let session = sessions[id], session.phase == .running(verifier: peer) else {
@@ -101,10 +101,14 @@ extension RouterMachine {
   ) {
     guard let worker = workers[peer] else { return }
     if worker.closing[id] != nil {
-      closed(id, at: peer, nil, at: now, into: &effects)
+      closed(id, at: peer, nil, into: &effects)
+      // Where the session runs there again, this may be a failure of that: silence shows it soon.
+      if sessions[id]?.phase == .running(verifier: peer) {
+        sessions[id]?.attempt.backdateSilence(to: now - configuration.silenceSpent)
+      }
     } else if sessions[id]?.drafter == peer {
       avoid(worker, in: id, until: isRetryable ? now + configuration.recoveryMax : Self.never)
-      sessions[id]?.hasLostDraftModel = true
+      if !isRetryable { sessions[id]?.isClosedToDraftModels = true }
       releaseDrafter(of: id, into: &effects)
     } else if sessions[id]?.phase == .running(verifier: peer) {
       if isRetryable {
@@ -124,23 +128,17 @@ extension RouterMachine {
 
   /// A verifier answered a cancel.
   private mutating func closed(
-    _ id: SessionID, at peer: Int, _ totals: RoutedTotals?, at now: Duration,
-    into effects: inout [Effect]
+    _ id: SessionID, at peer: Int, _ totals: RoutedTotals?, into effects: inout [Effect]
   ) {
     guard let worker = workers[peer], let closing = worker.closing[id] else { return }
-    workers[peer]?.closing[id] = nil
     if closing.count > 1 {
-      workers[peer]?.closing[id] = closing
       workers[peer]?.closing[id]?.count -= 1
+    } else {
+      workers[peer]?.closing[id] = nil
     }
     needsPlacement = true
-    // It may have been given the session again meanwhile. If this was no answer but a failure of that
-    // one, its silence shows it soon.
-    guard sessions[id]?.phase != .running(verifier: peer) else {
-      sessions[id]?.attempt.backdateSilence(
-        to: now - configuration.silenceMax + configuration.silenceAfterLossMax)
-      return
-    }
+    // It may have been given the session again meanwhile.
+    guard sessions[id]?.phase != .running(verifier: peer) else { return }
     sessions[id]?.holders.remove(worker.registration.incarnation)
     if let session = sessions[id], case .stopping(peer, _) = session.phase {
       end(id, .finish(id, .stop, self.totals(of: session, totals)), into: &effects)
@@ -244,8 +242,9 @@ extension RouterMachine {
 
   /// Sessions whose messages may be among the lost ones show it by staying silent.
   mutating func expectSilence(at now: Duration) {
-    let moment = now - configuration.silenceMax + configuration.silenceAfterLossMax
-    for id in sessions.keys { sessions[id]?.attempt.backdateSilence(to: moment) }
+    for id in sessions.keys {
+      sessions[id]?.attempt.backdateSilence(to: now - configuration.silenceSpent)
+    }
   }
 
   mutating func expireSessions(at now: Duration, into effects: inout [Effect]) {

@@ -82,15 +82,20 @@ import Testing
     #expect(bench.advance(.seconds(2), alive: [1, 3]).isEmpty, "its verifier would refuse it")
   }
 
-  /// The verifier goes on without: whoever is sent after it would be refused.
-  @Test func aCollaborationThatWasGivenUpGetsNoOtherDrafter() {
+  /// A drafter without a free slot is replaced; one that the verifier does not take any more is not,
+  /// for it would take no other.
+  @Test func aCollaborationThatHasBegunGetsNoOtherDrafter() {
     var bench = RouterBench()
     bench.register(1, slots: 3)
     registerDrafter(&bench, 3, hasModel: true)
-    bench.handle(.requested(.a, request()))
-    bench.handle(.failed(peer: 3, session: .a, isRetryable: true, message: "no"))
+    registerDrafter(&bench, 4, hasModel: true)
+    #expect(bench.handle(.requested(.a, request())).contains(.assign(3, at: 1, .a)))
+    let busy = bench.handle(.failed(peer: 3, session: .a, isRetryable: true, message: "no slot"))
+    #expect(busy.contains(.assign(4, at: 1, .a)))
+    bench.handle(.failed(peer: 4, session: .a, isRetryable: false, message: "it has begun"))
+    #expect(bench.advance(.seconds(30), alive: [1, 3, 4]).isEmpty)
     #expect(bench.request(.b).contains(.assign(3, at: 1, .b)))
-    #expect(bench.advance(.seconds(30), alive: [1, 3]).isEmpty, "nobody's drafter is taken")
+    #expect(bench.advance(.seconds(30), alive: [1, 3, 4]).isEmpty, "nobody's drafter is taken")
   }
 
   /// The next verifier goes on alone: a slot for drafts would be taken for nothing.

@@ -207,6 +207,8 @@ import Testing
     } else {
       #expect(bench.tokens(from: 1, .a, 0, [], ending: .cancelled) == [])
     }
+    // Its next pass takes long, too. A failure might have been one of the session that runs now.
+    if !isUnknown { #expect(bench.advance(.seconds(20), alive: [1]) == []) }
     #expect(bench.tokens(from: 1, .a, 0, [10]) == [.deliver(.a, [10])])
     // Only the first such answer belongs to the past.
     #expect(
