@@ -10,8 +10,8 @@ struct BenchCommand: ParsableCommand {
     commandName: "bench", abstract: "Measure speed on this machine.",
     subcommands: [
       EngineBenchCommand.self, ThreadBenchCommand.self, KernelBenchCommand.self,
-      DecodeBenchCommand.self, FreeDraftBenchCommand.self, LoadBenchCommand.self,
-      ServiceBenchCommand.self,
+      DecodeBenchCommand.self, FreeDraftBenchCommand.self, DistantBenchCommand.self,
+      LoadBenchCommand.self, ServiceBenchCommand.self,
       CollaborateBenchCommand.self, MemoryBenchCommand.self,
     ])
 }

@@ -177,6 +177,47 @@ extension SecondRowTests {
       #expect(table.contains("planned") && table.contains("worst category"))
     }
 
+    /// The virtual clock takes its times from the costs alone; the tokens are checked by the command.
+    @Test func benchSaysWhatAPairWouldDoApart() async throws {
+      let model = try TestFiles.modelPath()
+      let costs = FileManager.default.temporaryDirectory.appending(
+        path: "costs-\(UUID().uuidString).json")
+      defer { try? FileManager.default.removeItem(at: costs) }
+      let passes = #"{"ms": 40, "relative": [1, 1.02, 1.04, 1.06, 1.08, 40], "attention": 0}"#
+      let draft = passes.replacing("40,", with: "4,", maxReplacements: 1)
+      try Data(#"{"costs": {"target": \#(passes), "draft": \#(draft)}}"#.utf8).write(to: costs)
+      func arguments(_ file: String, rtt: String) -> [String] {
+        [
+          "bench", "apart", "-m", model, "-md", model, "--random-prompts", "1", "-n", "24",
+          "--temp", "0", "--rtt", rtt, "--pipelines", "streamed,vanilla", "--costs", file,
+        ]
+      }
+      var reports: [Data] = []
+      for _ in 0..<2 {
+        let result = try await Daemon.output(arguments(costs.path(), rtt: "0,30") + ["-o", "json"])
+        try #require(result.status == 0, "\(result.errors)")
+        reports.append(result.output)
+      }
+      #expect(reports[0] == reports[1], "the same costs give the same run")
+      let rows = try #require(try json(reports[0])["results"] as? [[String: Any]])
+      #expect(
+        rows.map { $0["pipeline"] as? String } == ["streamed", "vanilla", "streamed", "vanilla"])
+      #expect(rows.map { $0["rtt_ms"] as? Double } == [0, 0, 30, 30])
+      let means = rows.map { ($0["speedup"] as? [String: Any])?["mean"] as? Double ?? 0 }
+      // A draft model that is the target is right with its first guess.
+      #expect(means[0] > 2.5 && means[0] < 5 && means[2] > 1.2 * means[3] && means[1] > means[3])
+      let table = try await Daemon.output(arguments(costs.path(), rtt: "0"))
+      #expect(String(decoding: table.output, as: UTF8.self).contains("waiting"))
+      for (bad, said) in [
+        (arguments(costs.path(), rtt: "-1"), "--rtt"),
+        (arguments("/nowhere", rtt: "0"), "/nowhere"),
+        (arguments(model, rtt: "0"), "bench apart -o json"),
+      ] {
+        let result = try await Daemon.output(bad)
+        #expect(result.status != 0 && result.errors.contains(said), "\(result.errors)")
+      }
+    }
+
     /// Every step says what was expected and what came; the tokens are checked by the command.
     @Test func benchExplainsItsSteps() async throws {
       let arguments = [

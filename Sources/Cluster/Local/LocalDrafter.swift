@@ -163,6 +163,14 @@ struct LocalDrafter {
       case .tree(let tree, let forward): tree.isVoid(forward, after: update)
       }
     }
+
+    /// Tokens that it reads.
+    var tokenCount: Int {
+      switch self {
+      case .chain(_, let forward): forward.tokens.count
+      case .tree(_, let forward): forward.tokens.count
+      }
+    }
   }
 
   /// What became of a pass.
@@ -187,33 +195,69 @@ struct LocalDrafter {
   mutating func advance(
     sources: inout LocalSources, stop: (Pass) -> (@Sendable () -> Bool)?
   ) throws(EngineError) -> Progress? {
+    guard let pass = begin(sources: &sources) else { return nil }
+    return try run(pass, sources: &sources, shouldStop: stop(pass))
+  }
+
+  /// Begins a pass, which is then to be run or abandoned.
+  ///
+  /// - Returns: `nil` where the session waits for truth.
+  mutating func begin(sources: inout LocalSources) -> Pass? {
     switch machine {
     case .chain(var chain):
-      defer { machine = .chain(chain) }
-      return try advance(&chain, stop: stop)
+      guard let forward = chain.nextForward(limit: Self.prefillChunk) else { return nil }
+      machine = .chain(chain)
+      cache.truncate(to: forward.firstPosition)
+      return .chain(chain, forward)
     case .tree(var tree):
-      defer { machine = .tree(tree) }
       guard let forward = tree.nextForward(limit: Self.prefillChunk, sources: &sources)
       else { return nil }
+      machine = .tree(tree)
       cache.commit(forward.committed, keeping: forward.kept)
-      return try Self.conclude(
-        forward, &tree, engine: engine, cache: cache, skipping: SublayerSet(),
-        sources: &sources, shouldStop: stop(.tree(tree, forward)))
+      return .tree(tree, forward)
     }
   }
 
-  private func advance(
-    _ chain: inout DrafterSession, stop: (Pass) -> (@Sendable () -> Bool)?
-  ) throws(EngineError) -> Progress? {
-    guard let forward = chain.nextForward(limit: Self.prefillChunk) else { return nil }
-    cache.truncate(to: forward.firstPosition)
+  /// Gives up the pass that has begun.
+  mutating func abandon() {
+    switch machine {
+    case .chain(var chain):
+      chain.abandonForward()
+      machine = .chain(chain)
+    case .tree(var tree):
+      tree.abandonForward()
+      machine = .tree(tree)
+    }
+  }
+
+  /// Runs the pass that has begun; see ``advance(sources:stop:)``.
+  mutating func run(
+    _ pass: Pass, sources: inout LocalSources, shouldStop: (@Sendable () -> Bool)? = nil
+  ) throws(EngineError) -> Progress {
+    switch (machine, pass) {
+    case (.chain(var chain), .chain(_, let forward)):
+      defer { machine = .chain(chain) }
+      return try conclude(forward, &chain, shouldStop: shouldStop)
+    case (.tree(var tree), .tree(_, let forward)):
+      defer { machine = .tree(tree) }
+      return try Self.conclude(
+        forward, &tree, engine: engine, cache: cache, skipping: SublayerSet(),
+        sources: &sources, shouldStop: shouldStop)
+    case (.chain, .tree), (.tree, .chain): preconditionFailure("a pass of another drafter")
+    }
+  }
+
+  private func conclude(
+    _ forward: DrafterSession.Forward, _ chain: inout DrafterSession,
+    shouldStop: (@Sendable () -> Bool)?
+  ) throws(EngineError) -> Progress {
     let batch = ForwardBatch(
       chain: forward.tokens, logits: forward.needsLogits ? .last : .none)
     var progress = Progress(
       update: DraftUpdate(anchor: chain.truth.count, nodes: []), tokenCount: forward.tokens.count)
     do {
       progress.isAborted = try Self.run(
-        batch, engine: engine, cache: cache, shouldStop: stop(.chain(chain, forward)))
+        batch, engine: engine, cache: cache, shouldStop: shouldStop)
     } catch {
       chain.abandonForward()
       throw error

@@ -42,6 +42,8 @@ package final class VerifierWorker: Sendable {
     package var signInterval = Duration.seconds(1)
     /// Of the model; without it collaborations are refused.
     package var tokenizer: BytePairTokenizer?
+    /// What passes of the model take, which is measured at the start unless it is known.
+    package var costs: MeasuredCosts?
 
     package init(identity: WorkerIdentity, routerEndpoint: String, methods: DraftMethods) {
       self.identity = identity
@@ -151,7 +153,7 @@ package final class VerifierWorker: Sendable {
         model: model, threadCount: configuration.threadCount,
         contextLength: configuration.identity.contextLength,
         keyValueMemoryBytes: configuration.keyValueMemoryBytes)
-      costs = try MeasuredCosts(engine: engine, sizeMax: 128)
+      costs = try configuration.costs ?? MeasuredCosts(engine: engine, sizeMax: 128)
     } catch {
       startup.finish(throwing: error)
       return

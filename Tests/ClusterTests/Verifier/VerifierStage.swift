@@ -81,6 +81,9 @@ struct VerifierStage {
       methods: try DraftMethods(parsing: methods, hasDraftModel: false))
     configuration.keyValueMemoryBytes = keyValueMemoryBytes
     configuration.tokenizer = tokenizer
+    // Drafts look worth their while, however busy the machine is.
+    configuration.costs = MeasuredCosts(
+      known: VerifyCosts(relative: [Float](repeating: 1, count: 128)), single: .milliseconds(20))
     if let signInterval { configuration.signInterval = signInterval }
     configuration.slotCount = requests.count
     let worker = VerifierWorker(
