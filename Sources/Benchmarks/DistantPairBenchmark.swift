@@ -30,7 +30,7 @@ package struct DistantPairBenchmark {
     if let targetCosts {
       self.targetCosts = targetCosts
     } else {
-      self.targetCosts = try MeasuredCosts(engine: engine, roundCount: 7)
+      self.targetCosts = try MeasuredCosts(engine: engine, sizeMax: 128, roundCount: 7)
     }
     if let draftCosts {
       self.draftCosts = draftCosts

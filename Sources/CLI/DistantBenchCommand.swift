@@ -17,7 +17,8 @@ struct DistantBenchCommand: ParsableCommand {
       Both models really run, one after the other, and a virtual clock puts their passes, at what \
       these take alone, in the order that pipeline and network would: no memory is shared, and \
       other work on this machine changes nothing. What daemons do beside their passes takes no \
-      time. The texts are those of plain decoding, or it is an error.
+      time; at the start of a text the first guesses are on their way, and what other texts \
+      taught is forgotten. The texts are those of plain decoding, or it is an error.
       """)
 
   @OptionGroup var model: ModelOptions
@@ -82,7 +83,11 @@ struct DistantBenchCommand: ParsableCommand {
     }
     _ = try roundTrips()
     _ = try RemoteDecodeBench.pipelines(pipelines)
-    _ = try DraftMethods(parsing: methods.replacing("+", with: ","), hasDraftModel: false)
+    let local = try DraftMethods(
+      parsing: methods.replacing("+", with: ","), hasDraftModel: false)
+    guard !local.usesSkipping else {
+      throw ValidationError("--methods \(methods): skip is not for a verifier with a drafter")
+    }
   }
 
   func run() throws {
@@ -131,8 +136,9 @@ struct DistantBenchCommand: ParsableCommand {
     /// Passes of the draft model that ran to their end, and those that were given up.
     let passesPerStep: Double
     let abortedPerStep: Double
-    /// Share of the time in which the target waited for drafts that it expected.
-    let waiting: Double
+    /// Share of the time in which the target waited for drafts that it expected; absent where it
+    /// takes turns.
+    let waiting: Double?
 
     /// - Returns: `nil` without texts.
     init?(_ rows: [DistantPairBenchmark.Row]) {
@@ -148,8 +154,10 @@ struct DistantBenchCommand: ParsableCommand {
       passesPerStep = sum(\.passCount) / steps
       abortedPerStep = sum(\.abortedCount) / steps
       waiting =
-        rows.reduce(.zero) { $0 + $1.result.waited }
-        / rows.reduce(.zero) { $0 + $1.result.duration }
+        first.pipeline != .streamed
+        ? nil
+        : rows.reduce(.zero) { $0 + $1.result.waited }
+          / rows.reduce(.zero) { $0 + $1.result.duration }
     }
   }
 
@@ -167,7 +175,8 @@ struct DistantBenchCommand: ParsableCommand {
         text +=
           padded(rounded(row.rttMs), 8) + padded(row.pipeline, 11) + row.speedup.cells
           + padded(rounded(row.tokensPerStep), 10) + padded(rounded(row.passesPerStep), 8)
-          + padded(rounded(row.abortedPerStep), 9) + "\(rounded(100 * row.waiting)) %\n"
+          + padded(rounded(row.abortedPerStep), 9)
+          + (row.waiting.map { "\(rounded(100 * $0)) %" } ?? "") + "\n"
       }
       return text
     }
@@ -195,6 +204,11 @@ private struct PairCosts: Codable {
         known: VerifyCosts(relative: relative, attention: attention), single: .seconds(ms / 1000))
     }
 
+    var isPossible: Bool {
+      (ms == 0 || ms >= 1e-3) && ms <= 60_000 && (0...1).contains(attention)
+        && (1...4096).contains(relative.count) && relative.allSatisfy { (1e-3...1e6).contains($0) }
+    }
+
     func v(_ count: Int) -> Double { Double(measured.costs.cost(count)) }
   }
 
@@ -214,9 +228,7 @@ private struct PairCosts: Codable {
       throw CommandFailure(description: "\(path): \(error.localizedDescription)")
     }
     guard let report = try? JSONDecoder().decode(Report.self, from: data),
-      [report.costs.target, report.costs.draft].allSatisfy({
-        $0.ms > 0 && $0.ms < 60_000 && !$0.relative.isEmpty && $0.relative.count <= 4096
-      })
+      report.costs.target.isPossible, report.costs.draft.isPossible, report.costs.target.ms > 0
     else {
       throw CommandFailure(
         description: "\(path): no costs in it; expected what slipstream bench apart -o json prints")

@@ -96,23 +96,31 @@ import Testing
     var throttle = DraftThrottle()
     let far = conditions(acceptance: 0.5, roundTrip: 2000)
     // Not before anything is known.
-    #expect(throttle.window(far, sampleCount: 0, truthCount: 100) > 0)
-    #expect(throttle.window(far, sampleCount: DraftThrottle.sampleMin, truthCount: 130) == 0)
+    #expect(throttle.mayDraft(far, sampleCount: 0, truthCount: 100) == true)
+    #expect(throttle.mayDraft(far, sampleCount: DraftThrottle.sampleMin, truthCount: 130) == false)
     let end = 130 + DraftThrottle.restLength
     #expect(throttle.state == .resting(until: end))
-    #expect(throttle.window(far, sampleCount: 30, truthCount: end - 1) == 0)
-    #expect(throttle.window(far, sampleCount: 30, truthCount: end) > 0)
+    #expect(throttle.mayDraft(far, sampleCount: 30, truthCount: end - 1) == false)
+    #expect(throttle.mayDraft(far, sampleCount: 30, truthCount: end) == true)
     #expect(throttle.state == .probing(until: end + DraftThrottle.probeLength))
-    #expect(throttle.window(far, sampleCount: 50, truthCount: end + 31) > 0)
-    #expect(throttle.window(far, sampleCount: 50, truthCount: end + 32) == 0)
+    #expect(throttle.mayDraft(far, sampleCount: 50, truthCount: end + 31) == true)
+    #expect(throttle.mayDraft(far, sampleCount: 50, truthCount: end + 32) == false)
     // A faster network is seen at once, and believed after a probe.
     let near = conditions(acceptance: 0.8, roundTrip: 20)
-    #expect(throttle.window(near, sampleCount: 50, truthCount: end + 40) > 0)
-    #expect(throttle.window(near, sampleCount: 70, truthCount: end + 100) > 0)
+    #expect(throttle.mayDraft(near, sampleCount: 50, truthCount: end + 40) == true)
+    #expect(throttle.mayDraft(near, sampleCount: 70, truthCount: end + 100) == true)
     #expect(throttle.state == .drafting)
     // What helped in between begins with a short rest again.
-    #expect(throttle.window(far, sampleCount: 90, truthCount: end + 101) == 0)
+    #expect(throttle.mayDraft(far, sampleCount: 90, truthCount: end + 101) == false)
     #expect(throttle.state == .resting(until: end + 101 + DraftThrottle.restLength))
+  }
+
+  @Test func draftsThatTakeNoTimeNeverRest() {
+    var free = conditions(acceptance: 0.7, roundTrip: 5)
+    free.draft = .zero
+    #expect(free.streamedGain > 2 && free.reach == 64)
+    var throttle = DraftThrottle()
+    #expect(throttle.mayDraft(free, sampleCount: 100, truthCount: 100) == true)
   }
 
   @Test func restsDoubleUpToALongestOne() {
@@ -121,7 +129,7 @@ import Testing
     var rests: [Int] = []
     var restsFrom: Int?
     for count in 0..<20_000 {
-      _ = throttle.window(far, sampleCount: 50, truthCount: count)
+      _ = throttle.mayDraft(far, sampleCount: 50, truthCount: count)
       if case .resting(let end) = throttle.state {
         if restsFrom == nil { rests.append(end - count) }
         restsFrom = count
@@ -141,8 +149,7 @@ import Testing
       throttle = throttle.carried(from: 64, to: 0)
       var hasDrafted = false
       for count in 0..<64 {
-        let window = throttle.window(slow, sampleCount: count, truthCount: count)
-        hasDrafted = hasDrafted || window > 0
+        if throttle.mayDraft(slow, sampleCount: count, truthCount: count) { hasDrafted = true }
       }
       drafted.append(hasDrafted)
     }
@@ -151,8 +158,8 @@ import Testing
     #expect(late > 0 && late <= 4, "\(late) of the last 50 sessions")
     // One that helps again drafts from the first token on.
     let near = conditions(acceptance: 0.8, roundTrip: 20)
-    #expect(throttle.window(near, sampleCount: 64, truthCount: 64) > 0)
-    #expect(throttle.window(near, sampleCount: 64, truthCount: 200) > 0)
+    #expect(throttle.mayDraft(near, sampleCount: 64, truthCount: 64) == true)
+    #expect(throttle.mayDraft(near, sampleCount: 64, truthCount: 200) == true)
     let next = throttle.carried(from: 200, to: 10)
     #expect(next.state == .drafting)
   }
@@ -161,15 +168,16 @@ import Testing
   @Test func aTryGoesOnInTheNextSession() {
     var throttle = DraftThrottle()
     let slow = conditions(acceptance: 0.5, roundTrip: 2000)
-    _ = throttle.window(slow, sampleCount: 50, truthCount: 0)
+    _ = throttle.mayDraft(slow, sampleCount: 50, truthCount: 0)
     let end = DraftThrottle.restLength
-    #expect(throttle.window(slow, sampleCount: 50, truthCount: end) > 0)
+    #expect(throttle.mayDraft(slow, sampleCount: 50, truthCount: end) == true)
     throttle = throttle.carried(from: end + 8, to: 20)
     #expect(throttle.state == .probing(until: 20 + DraftThrottle.probeLength - 8))
     // Still at the old acceptance, it goes on until the try is over.
-    #expect(throttle.window(slow, sampleCount: 50, truthCount: 20) > 0)
+    #expect(throttle.mayDraft(slow, sampleCount: 50, truthCount: 20) == true)
     let near = conditions(acceptance: 0.8, roundTrip: 20)
-    #expect(throttle.window(near, sampleCount: 60, truthCount: 20 + DraftThrottle.probeLength) > 0)
+    #expect(
+      throttle.mayDraft(near, sampleCount: 60, truthCount: 20 + DraftThrottle.probeLength) == true)
     #expect(throttle.state == .drafting)
   }
 
@@ -195,7 +203,7 @@ import Testing
     var throttle = DraftThrottle()
     let near = conditions(acceptance: 0.8, roundTrip: 100)
     for count in stride(from: 0, to: 2000, by: 3) {
-      #expect(throttle.window(near, sampleCount: count, truthCount: count) == near.window)
+      #expect(throttle.mayDraft(near, sampleCount: count, truthCount: count) == true)
     }
     #expect(throttle.state == .drafting)
   }

@@ -253,5 +253,11 @@ private struct SimulatedDrafter {
     #expect(length(50, 0.5) == 5)
     #expect(length(50, 0) == 1)
     #expect(length(100_000, 1) == 64)
+    // A tree's improbable paths end by themselves.
+    func reach(_ roundTrip: Int) -> Int {
+      DraftWindow.reach(
+        roundTrip: .milliseconds(roundTrip), verify: .milliseconds(50), draft: .milliseconds(10))
+    }
+    #expect(reach(0) == 10 && reach(50) == 15 && reach(100_000) == 64)
   }
 }

@@ -91,6 +91,48 @@ private func randomText(_ count: Int, over vocabularyCount: Int, seed: UInt64) -
     #expect(atStart - 1 < (later - 1) / 2)
   }
 
+  /// A drafter that is sure of its guesses leaves little to tokens that it does not name.
+  @Test func localTokensShareWhatADrafterLeaves() throws {
+    func batch(
+      _ drafts: [(token: UInt32, probability: Double)],
+      second: [(token: UInt32, probability: Double)] = [], limit: Int
+    ) throws -> VerifyBatch {
+      var configuration = VerifierSession.Configuration(
+        prompt: [1, 2], sampling: SamplingParameters(), contextLength: 1000, vocabularyCount: 200)
+      configuration.decided = [90]
+      var session = try VerifierSession(configuration)
+      for (link, drafts) in [drafts, second].enumerated() {
+        session.receive(
+          drafts.enumerated().map { index, draft in
+            DraftNode(
+              id: NodeID(rawValue: UInt32(index + 1)), parent: .none, token: TokenID(draft.token),
+              score: Float(ExactMath.log(draft.probability)))
+          }, anchor: 3, link: link)
+      }
+      var sources = LocalSources(recycling: TokenRecycling(vocabularyCount: 200))
+      let top = [TokenLogit(token: 5, logit: 9), TokenLogit(token: 6, logit: 5)]
+      sources.observe(context: TokenContext(endOf: [90]), top: top.span)
+      return session.nextBatch(sources: &sources, costs: VerifyCosts(relative: []), limit: limit)
+    }
+    let sure = [(7, 0.6), (8, 0.25), (9, 0.1)] as [(token: UInt32, probability: Double)]
+    #expect(try Set(batch(sure, limit: 4).tokens.dropFirst()) == [7, 8, 9])
+    #expect(try batch([], limit: 2).tokens[1] == 5)
+    // Where the drafter has doubts they come in.
+    #expect(try batch([(7, 0.1)], limit: 2).tokens[1] == 5)
+    // Two that agree are surer than one.
+    let (alone, agreed) = (try batch([(9, 0.5)], limit: 2), try batch([(5, 0.5)], limit: 2))
+    #expect(alone.tokens[1] == 9 && agreed.tokens[1] == 5)
+    #expect(agreed.expectedCount > alone.expectedCount)
+    // To be named with little confidence is not worse than not to be named.
+    let unnamed = try batch([(7, 0.05)], limit: 2)
+    #expect(try batch([(7, 0.05), (5, 0.01)], limit: 2).tokens[1] == 5)
+    #expect(
+      try batch([(7, 0.05), (5, 0.01)], limit: 2).expectedCount >= unnamed.expectedCount - 0.01)
+    // Drafters that contradict each other leave what the surest one leaves, not nothing.
+    let torn = try batch([(7, 0.3)], second: [(8, 0.3)], limit: 4).expectedCount
+    #expect(torn - 1.6 > 0.6 * (try batch([], limit: 2).expectedCount - 1))
+  }
+
   /// What a session does not allow is not used, though the sources are there for others.
   @Test(
     arguments: [[], [.trigram], [.recycling, .remote], [.trigram, .recycling]]

@@ -212,6 +212,7 @@ extension SecondRowTests {
         (arguments(costs.path(), rtt: "-1"), "--rtt"),
         (arguments("/nowhere", rtt: "0"), "/nowhere"),
         (arguments(model, rtt: "0"), "bench apart -o json"),
+        (arguments(costs.path(), rtt: "0") + ["--methods", "skip"], "skip"),
       ] {
         let result = try await Daemon.output(bad)
         #expect(result.status != 0 && result.errors.contains(said), "\(result.errors)")

@@ -52,6 +52,7 @@ struct DraftPacing {
     var plan = DraftPlan(shape: shape)
     plan.window = 1
     plan.runsAhead = pacer.pipeline != .vanilla
+    plan.isStream = pacer.pipeline == .streamed
     return plan
   }
 
@@ -82,9 +83,11 @@ struct DraftPacing {
       draft: draftDuration, acceptance: acceptance.rate)
     drafter.setCosts(conditions.draftCosts(draftCosts))
     guard pacer.pipeline != .streamed else {
-      drafter.setWindow(
-        throttle.window(
-          conditions, sampleCount: acceptance.sampleCount, truthCount: drafter.truthCount))
+      let mayDraft = throttle.mayDraft(
+        conditions, sampleCount: acceptance.sampleCount, truthCount: drafter.truthCount)
+      // A tree ends by itself where its paths are improbable.
+      let window = drafter.isTree ? conditions.reach : conditions.window
+      drafter.setWindow(mayDraft ? window : 0)
       drafter.setChainWidth(
         acceptance.width(nodeCost: Double(costs.cost(2)) - 1, limit: Self.widthMax))
       return nil

@@ -9,7 +9,8 @@ import Wire
 /// Two processes of one host share its memory, and slow each other down; this says what they would
 /// do apart. The decisions are those of the daemons: ``SessionPace``, ``DraftPacing``,
 /// ``DraftLinger`` and ``PassPlanner``. What the daemons do beside their passes takes no time here.
-/// At the start both models have read the prompt.
+/// At the start both models have read the prompt, and the draft model's first guesses are on their
+/// way; what was learned from other texts is forgotten.
 package struct DistantPair {
   /// What the virtual time is made of.
   package struct Configuration: Sendable {
@@ -36,10 +37,12 @@ package struct DistantPair {
     /// What the target alone would take.
     package var plainDuration: Duration
     package var statistics: DraftStatistics
-    /// Passes of the draft model that ran to their end.
+    /// Passes of the draft model that ran to their end, those over the prompt left out.
     package var passCount: Int
     package var abortedCount: Int
-    /// What verification waited for drafts.
+    /// Nodes that the drafter sent.
+    package var sentCount = 0
+    /// What the verification of a stream waited for drafts.
     package var waited: Duration
   }
 
@@ -148,7 +151,8 @@ package struct DistantPair {
       try advanceTarget()
       guard !target.isFinished else { break }
       guard let next = nextEvent() else {
-        preconditionFailure("nothing goes on at \(now) with \(target.machine.generatedCount) tokens")
+        preconditionFailure(
+          "nothing goes on at \(now) with \(target.machine.generatedCount) tokens")
       }
       now = max(now, next)
     }
@@ -219,7 +223,7 @@ package struct DistantPair {
     guard draft != nil, running.end <= now else { return }
     draft = nil
     let progress = try drafter.run(running.pass, sources: &draftSources)
-    result.passCount += 1
+    if isDrafting { result.passCount += 1 }
     isDrafting = isDrafting || !progress.update.nodes.isEmpty
     if let message = pacing.add(progress) { sendUp(message) }
   }
@@ -245,6 +249,7 @@ package struct DistantPair {
 
   private mutating func sendUp(_ update: DraftUpdate) {
     var update = update
+    result.sentCount += update.nodes.count
     for index in update.nodes.indices {
       update.nodes[index].score = Nodes.quantised(score: update.nodes[index].score)
     }

@@ -6,12 +6,19 @@ import InferenceTypes
 struct DraftPlan: Sendable {
   /// Draft tokens of a chain before each verification in one process.
   static let chainLength = 4
-  /// Largest depth of a tree, and most children of a node.
+  /// Largest depth of a tree.
   static let treeDepth = 16
-  private static let treeWidth = 4
+  /// Most children of a node, and the least probable path that is sent: in one process and in
+  /// rounds, of which all is verified, and in a stream, which the verifier chooses from. Text that
+  /// leaves the tree costs a stream the time until the next drafts come, so that unlikely ones are
+  /// worth sending.
+  private static let roundWidth = (children: 4, floor: Float(0.004))
+  private static let streamWidth = (children: 8, floor: Float(0.002))
 
   var shape: DraftShape
   var costs: DraftCosts
+  /// Whether the verifier chooses from what it is sent.
+  var isStream = false
   /// Whether the target verifies meanwhile.
   var runsAhead = true
   /// Tokens beyond the known truth; unless told, as many as pay.
@@ -33,8 +40,10 @@ struct DraftPlan: Sendable {
       return .chain(try DrafterSession(session))
     }
     session.window = window ?? Self.treeDepth
-    session.width = Self.treeWidth
+    let width = isStream ? Self.streamWidth : Self.roundWidth
+    session.width = width.children
     var tree = TreeDrafter.Configuration(session)
+    tree.sendFloor = width.floor
     tree.costs = costs
     tree.runsAhead = runsAhead
     return .tree(try TreeDrafter(tree))

@@ -39,8 +39,6 @@ package struct TreeDrafter: Sendable {
 
   /// Nodes below the known truth, at most.
   private static let sentMax = 1024
-  /// Paths that are less probable are not sent.
-  private static let sendFloor: Float = 0.004
 
   package private(set) var truth: [TokenID]
   /// Largest depth below the known truth; 0 rests.
@@ -363,7 +361,9 @@ package struct TreeDrafter: Sendable {
     for rank in 0..<min(configuration.session.width, guesses.tokens.count) {
       let probability = Float(min(0.98, max(0.001, probabilities[rank])))
       let path = nodes[node].pathProbability * probability
-      guard rank == 0 || path >= Self.sendFloor, lastID < .max, count < Self.sentMax else { return }
+      guard rank == 0 || path >= configuration.sendFloor, lastID < .max, count < Self.sentMax else {
+        return
+      }
       lastID += 1
       let id = NodeID(rawValue: lastID)
       update.nodes.append(

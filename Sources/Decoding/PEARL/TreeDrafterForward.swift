@@ -8,7 +8,9 @@ extension TreeDrafter {
     /// Most nodes of one pass.
     package var levelWidth = 8
     /// Most evaluated nodes below the truth; the engine's cache holds them beside it.
-    package var nodeMax = 48
+    package var nodeMax = 64
+    /// Paths that are less probable are not sent.
+    package var sendFloor: Float = 0.004
     package var costs = DraftCosts.assumed
     /// Whether the target verifies meanwhile; else it waits, and drafting ends where more of it
     /// would cost more than it brings.

@@ -43,7 +43,7 @@ enum TreeGain {
 
 extension TreeDrafter {
   /// Paths that are less probable are not continued while the target verifies, nor foreseen.
-  static let growthFloor: Float = 0.03
+  static let growthFloor: Float = 0.02
   /// Truths at evaluated nodes after which the hit rates are believed.
   private static let trialCount = 8
 

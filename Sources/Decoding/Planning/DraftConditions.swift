@@ -23,12 +23,19 @@ package struct DraftConditions: Sendable, Equatable {
     self.acceptance = acceptance
   }
 
-  /// Tokens ahead of the known truth that ``Pipeline/streamed`` makes use of: 1 to 64.
+  /// Tokens of a chain ahead of the known truth that ``Pipeline/streamed`` makes use of: 1 to 64.
   package var window: Int {
     DraftWindow.length(
-      roundTrip: roundTrip, verify: .seconds(stepSeconds(min(ratio, survival))), draft: draft,
-      acceptance: acceptance)
+      roundTrip: roundTrip, verify: usefulStep, draft: draft, acceptance: acceptance)
   }
+
+  /// Levels of a tree that come before the target needs them: 1 to 64.
+  package var reach: Int {
+    DraftWindow.reach(roundTrip: roundTrip, verify: usefulStep, draft: draft)
+  }
+
+  /// A step over as many tokens as are drafted meanwhile and survive.
+  private var usefulStep: Duration { .seconds(stepSeconds(min(ratio, survival))) }
 
   /// What drafts cost in steps of the target, if passes of the draft model cost this beside those
   /// over one token.
@@ -46,7 +53,7 @@ package struct DraftConditions: Sendable, Equatable {
   /// target that nothing arrives at decodes alone.
   package var streamedGain: Double {
     let (t1, td, r) = (seconds(step), seconds(draft), seconds(roundTrip))
-    guard t1 > td, td > 0 else { return 1 }
+    guard t1 > td, td >= 0 else { return 1 }
     let a = likely
     let verify = 1.5 * stepSeconds(min(ratio, survival))
     let refill = ((r + verify) / (t1 - td)).rounded(.down)

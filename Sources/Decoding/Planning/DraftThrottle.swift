@@ -49,16 +49,16 @@ package struct DraftThrottle: Sendable, Equatable {
     return throttle
   }
 
-  /// Says how far ahead to draft.
+  /// Says whether to draft now.
   ///
   /// - Parameters:
   ///   - conditions: as measured.
   ///   - sampleCount: guesses that the acceptance comes from.
   ///   - truthCount: tokens of known truth.
-  /// - Returns: tokens beyond the truth; 0 while resting.
-  package mutating func window(
+  /// - Returns: `false` while resting.
+  package mutating func mayDraft(
     _ conditions: DraftConditions, sampleCount: Int, truthCount: Int
-  ) -> Int {
+  ) -> Bool {
     let gain = conditions.streamedGain
     switch state {
     case .drafting where gain < Self.gainMin && sampleCount >= Self.sampleMin:
@@ -76,8 +76,8 @@ package struct DraftThrottle: Sendable, Equatable {
       }
     case .probing: break
     }
-    if case .resting = state { return 0 }
-    return conditions.window
+    if case .resting = state { return false }
+    return true
   }
 
   private mutating func rest(from truthCount: Int) {

@@ -14,9 +14,16 @@ package enum DraftWindow {
   package static func length(
     roundTrip: Duration, verify: Duration, draft: Duration, acceptance: Double
   ) -> Int {
-    let ahead = (roundTrip + verify * 2) / max(draft, .nanoseconds(1))
     let likely = min(0.99, max(0.01, acceptance.isNaN ? 0.5 : acceptance))
     let useful = ExactMath.log(0.05) / ExactMath.log(likely)
-    return Int(max(1, min(64, min(ahead, useful))).rounded(.up))
+    let reach = reach(roundTrip: roundTrip, verify: verify, draft: draft)
+    return min(reach, Int(max(1, min(64, useful)).rounded(.up)))
+  }
+
+  /// Tokens beyond which a draft arrives too late to matter: ⌈(round trip + 2 · verify) / draft⌉, from
+  /// 1 to 64.
+  package static func reach(roundTrip: Duration, verify: Duration, draft: Duration) -> Int {
+    let ahead = (roundTrip + verify * 2) / max(draft, .nanoseconds(1))
+    return Int(max(1, min(64, ahead)).rounded(.up))
   }
 }

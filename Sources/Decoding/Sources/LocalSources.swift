@@ -172,6 +172,7 @@ package struct LocalSources: Sendable {
     }
     joined.removeAll(keepingCapacity: true)
     for candidate in candidates[start...] { join(candidate, into: &joined) }
+    weigh(&joined, drafted: Self.draftedMass(candidates[start...]))
     let present = joined.reduce(0 as UInt16) { $0 | $1.origins }
     if present.nonzeroBitCount > 1 {
       for index in joined.indices {
@@ -242,12 +243,38 @@ package struct LocalSources: Sendable {
     } else {
       joined[index].local = max(joined[index].local, candidate.estimate)
     }
-    joined[index].probability = joinedProbability(joined[index].drafted, joined[index].local)
     joined[index].origins |= 1 << UInt16(candidate.origin.rawValue)
     if candidate.origin == .trigram {
       joined[index].searchNode = candidate.handle
     } else if candidate.handle >= 0 {
       joined[index].pendingNode = candidate.handle
+    }
+  }
+
+  /// Probability that one of the guesses of a drafter is right: of the surest one, where several
+  /// speak.
+  private static func draftedMass(_ candidates: ArraySlice<DraftCandidate>) -> Float {
+    var masses: [(link: Int, mass: Float)] = []
+    for candidate in candidates where candidate.origin == .remote || candidate.origin == .model {
+      let link = candidate.cell / HitRateTable.binCount
+      if let index = masses.firstIndex(where: { $0.link == link }) {
+        masses[index].mass += candidate.estimate
+      } else {
+        masses.append((link, candidate.estimate))
+      }
+    }
+    return min(1, masses.reduce(0) { max($0, $1.mass) })
+  }
+
+  /// What a drafter's guesses leave is shared by the tokens that only local sources name; a token that
+  /// both name is somewhat more likely, and never less than if the drafter had not named it.
+  /// Experience corrects it.
+  private func weigh(_ joined: inout [JoinedCandidate], drafted mass: Float) {
+    let left = max(0.005, 1 - mass)
+    for index in joined.indices {
+      let (drafted, local) = (joined[index].drafted, joined[index].local)
+      joined[index].probability = max(
+        drafted + (1 - drafted) * drafted * local, local * min(1, left + drafted))
     }
   }
 

@@ -199,7 +199,7 @@ extension TrigramStore: StoredSource {
 
 /// What several sources together have proved to be worth.
 private struct Agreement: StoredSource {
-  static var storeKind: UInt32 { 3 }
+  static var storeKind: UInt32 { 7 }
   static var storeLayout: UInt32 { 1 }
   var table: HitRateTable
 

@@ -38,10 +38,10 @@ import Testing
   private func run(
     _ text: VerifierSession.Configuration, _ pipeline: Pipeline, roundTrip: Duration,
     draftTime: Duration = .milliseconds(5), drafter: InferenceEngine? = nil,
-    shape: DraftShape = .tree, sources: LocalSources = .none
+    shape: DraftShape = .tree, sources: LocalSources = .none, costs: VerifyCosts = verifyCosts
   ) throws -> DistantPair.Result {
     var setUp = DistantPair.Configuration(
-      targetCosts: MeasuredCosts(known: Self.verifyCosts, single: Self.step),
+      targetCosts: MeasuredCosts(known: costs, single: Self.step),
       draftCosts: MeasuredCosts(known: .assumed, single: draftTime))
     setUp.pipeline = pipeline
     setUp.roundTrip = roundTrip
@@ -108,10 +108,41 @@ import Testing
     #expect(result.plainDuration / result.duration > 0.99)
   }
 
-  @Test func draftsThatTakeNoTimeAreAllowed() throws {
-    let text = text(temperature: 0)
+  /// Also after so many tokens that a drafter is put to rest whose drafts come too late.
+  @Test func draftsThatTakeNoTimeAreWorthMost() throws {
+    let text = text(temperature: 0, tokenLimit: 100)
     let result = try run(text, .streamed, roundTrip: .zero, draftTime: .zero, drafter: target)
     #expect(try result.tokens == plain(text))
-    #expect(result.waited < Self.step)
+    #expect(result.plainDuration / result.duration > 5)
+  }
+
+  /// A draft model that is often wrong, and takes a good part of a step.
+  @Test func stepsWaitForDraftsAndPassesAreGivenUp() throws {
+    let text = text(temperature: 0.8, tokenLimit: 100)
+    let even = VerifyCosts(relative: (0..<64).map { 1 + 0.02 * Float($0) })
+    let result = try run(
+      text, .streamed, roundTrip: .milliseconds(2), draftTime: .milliseconds(25), costs: even)
+    #expect(try result.tokens == plain(text))
+    #expect(result.waited > .zero && result.waited < result.duration / 2)
+    #expect(result.abortedCount > 0 && result.passCount > result.abortedCount)
+  }
+
+  /// Further away than anybody waits for: the target goes on alone.
+  @Test(arguments: [Pipeline.lockstep, .vanilla])
+  func roundsEndWhereTheDrafterIsTooFar(pipeline: Pipeline) throws {
+    let text = text(temperature: 0)
+    let result = try run(text, pipeline, roundTrip: .seconds(20))
+    #expect(try result.tokens == plain(text))
+    #expect(result.duration < .seconds(60))
+  }
+
+  /// Trees of streams have unlikely branches too; those of rounds are verified whole.
+  @Test func streamsSendWiderTrees() throws {
+    let text = text(temperature: 0.8, tokenLimit: 60)
+    let streamed = try run(text, .streamed, roundTrip: .milliseconds(5))
+    let vanilla = try run(text, .vanilla, roundTrip: .milliseconds(5))
+    #expect(
+      Double(streamed.sentCount) / Double(streamed.passCount)
+        > 1.3 * Double(vanilla.sentCount) / Double(vanilla.passCount))
   }
 }
