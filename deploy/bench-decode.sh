@@ -6,7 +6,7 @@
 # SLIPSTREAM_BENCH_ROWS="free pair ..." runs these rows only: free (no draft model), long (the same, answers
 # to 1024 tokens), warm (the same with a store that slipstream warm has filled, and with answers as long as
 # others, at both temperatures), random (random words, T = 1.5), pair (a draft model and a deep target in two
-# processes), far (the same, 20 ms apart; needs root), ngram (beside llama.cpp's n-gram speculation), load.
+# processes), far (the same, 20 ms apart; needs root), apart (the same on hosts of their own, by a virtual clock), ngram (beside llama.cpp's n-gram speculation), load.
 # SLIPSTREAM_BENCH_TOKENS=N limits the answers. Needs .build/release/slipstream and the files that
 # deploy/bench-engine.sh makes. JSON goes to $SLIPSTREAM_BENCH_OUT (bench-decode, made here).
 set -euo pipefail
@@ -15,7 +15,7 @@ prompts=$(realpath "${1:-$(dirname "${BASH_SOURCE[0]}")/../Tests/Golden/prompts.
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 cache=${SLIPSTREAM_CACHE:-${HOME:?HOME is not set}/.cache/slipstream}
 readonly models=$cache/bench slipstream=$PWD/.build/release/slipstream
-readonly rows=" ${SLIPSTREAM_BENCH_ROWS:-free long warm random pair far ngram load} "
+readonly rows=" ${SLIPSTREAM_BENCH_ROWS:-free long warm random pair far apart ngram load} "
 readonly out=${SLIPSTREAM_BENCH_OUT:-bench-decode} tokens=${SLIPSTREAM_BENCH_TOKENS:-256}
 
 say() { echo "bench-decode: $*" >&2; }
@@ -61,6 +61,11 @@ for temperature in 0 0.8; do
   elif has far; then
     bench "far-$temperature" $pair --prompts "$prompts" --pipelines streamed,lockstep,vanilla \
       --rtt 20 -n "$tokens" --temp $temperature --seed 1 -r 1
+  fi
+  # shellcheck disable=SC2086
+  if has apart; then
+    "$slipstream" bench apart $pair --cpu-range "$cpu" --prompts "$prompts" --pipelines streamed,vanilla \
+      --rtt 0.3,20 -n "$tokens" --temp $temperature --seed 1 | tee "$out/apart-$temperature.txt"
   fi
 done
 if has long; then
