@@ -145,7 +145,7 @@ private final class StoreFolder: Sendable {
     let file = folder.file()
     var shelf = StoreFolder.shelf()
     file.load(into: &shelf)
-    #expect(folder.notices == [.ignored(.checksumMismatch(part: "section of kind 3"))])
+    #expect(folder.notices == [.ignored(.checksumMismatch(part: "section of kind 7"))])
     #expect(try folder.bytes() == bad)
     let taught = StoreFolder.shelf(taught: true)
     #expect(file.save(taught))

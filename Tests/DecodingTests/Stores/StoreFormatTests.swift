@@ -74,7 +74,7 @@ import Testing
     #expect(error(bytes, StoreSamples.stamp(13)) == .otherVocabulary(found: 12, expected: 13))
     var damaged = bytes
     damaged[bytes.count - 1] ^= 1
-    #expect(error(damaged, stamp) == .checksumMismatch(part: "section of kind 3"))
+    #expect(error(damaged, stamp) == .checksumMismatch(part: "section of kind 7"))
     #expect(error(bytes + [7], stamp) == .trailingBytes(part: "sections", count: 1))
   }
 
