@@ -20,10 +20,11 @@ package struct DistantPairBenchmark {
   package let targetCosts: MeasuredCosts
   package let draftCosts: MeasuredCosts
 
-  /// Measures what passes of both models take, one after the other, unless it is known.
+  /// Measures what passes of both models take, one after the other, unless it is known; `draftTime` is
+  /// taken for that of the draft model over one token.
   package init(
     engine: InferenceEngine, draftEngine: InferenceEngine, targetCosts: MeasuredCosts? = nil,
-    draftCosts: MeasuredCosts? = nil
+    draftCosts: MeasuredCosts? = nil, draftTime: Duration? = nil
   ) throws(EngineError) {
     self.engine = engine
     self.draftEngine = draftEngine
@@ -32,11 +33,13 @@ package struct DistantPairBenchmark {
     } else {
       self.targetCosts = try MeasuredCosts(engine: engine, sizeMax: 128, roundCount: 7)
     }
+    let own: MeasuredCosts
     if let draftCosts {
-      self.draftCosts = draftCosts
+      own = draftCosts
     } else {
-      self.draftCosts = try MeasuredCosts(engine: draftEngine, roundCount: 7)
+      own = try MeasuredCosts(engine: draftEngine, roundCount: 7)
     }
+    self.draftCosts = draftTime.map { MeasuredCosts(known: own.costs, single: $0) } ?? own
   }
 
   /// Each prompt is decoded plainly, and in every pipeline over every distance; `methods` are the

@@ -97,14 +97,10 @@ struct DistantBenchCommand: ParsableCommand {
     let engine = try ModelLoading.engine(model, file: file)
     let draftEngine = try ModelLoading.draftEngine(
       draftModel, tokenizer: tokenizer, target: engine, options: model)
-    let measured = try DistantPairBenchmark(
-      engine: engine, draftEngine: draftEngine, targetCosts: known?.target.measured,
-      draftCosts: known?.draft.measured)
     let benchmark = try DistantPairBenchmark(
-      engine: engine, draftEngine: draftEngine, targetCosts: measured.targetCosts,
-      draftCosts: draftMilliseconds.map {
-        MeasuredCosts(known: measured.draftCosts.costs, single: .seconds($0 / 1000))
-      } ?? measured.draftCosts)
+      engine: engine, draftEngine: draftEngine, targetCosts: known?.target.measured,
+      draftCosts: known?.draft.measured,
+      draftTime: draftMilliseconds.map { .seconds($0 / 1000) })
     let pipelines = try RemoteDecodeBench.pipelines(pipelines)
     let roundTrips = try roundTrips().map { Duration.seconds($0 / 1000) }
     let rows = try benchmark.run(
