@@ -27,6 +27,8 @@
 //                    sums_dot_signed(sums, words, pointer to 4 int8),
 //                    sums_start_signed(pointer to -128 * sum): what the latter starts from,
 //                    sums_to_lanes, sums_keep(pointer): what changes it is not moved past that
+//   with HAS_ACCUMULATE: lanes_accumulate(pointer to c, a, b): c = a * b + c, not moved past
+//                    sums_keep; lanes_accumulate_each: b points to one float for all lanes
 //   quantize_block   32 floats to 32 int8 with the sums of both halves, or else HAS_QUANTIZE and
 //                    quantize
 //   interleave       only with HAS_INTERLEAVE, where lanes help
@@ -65,6 +67,13 @@ INLINE float_mode flush_subnormals(void) {
   __asm__ volatile("mrs %0, fpcr" : "=r"(before));
   restore_subnormals(before | flush);
   return before;
+}
+#endif
+
+#ifndef HAS_ACCUMULATE
+INLINE void lanes_accumulate(lanes *sum, lanes a, lanes b) { *sum = lanes_fma(a, b, *sum); }
+INLINE void lanes_accumulate_each(lanes *sum, lanes a, const float *b) {
+  lanes_accumulate(sum, a, lanes_set1(*b));
 }
 #endif
 

@@ -165,15 +165,15 @@ INLINE void add_block(ck_format format, lanes *acc, const words w[8], const bloc
     } else {
       dot = sums_to_lanes(split ? sums_add(first[c], second[c]) : first[c]);
     }
-    lanes d = lanes_set1(at->d[j + c]), sum = lanes_fma(dot, lanes_mul(r->scale, d), acc[j + c]);
+    lanes d = lanes_set1(at->d[j + c]);
+    lanes_accumulate(&acc[j + c], dot, lanes_mul(r->scale, d));
     if (format == ck_format_q2_k) {
       sums halves_dot = sums_pair_dot(r->minima[0], r->minima[1], at->first[j + c]);
       lanes subtracted = sums_to_lanes(halves_dot);
-      sum = lanes_fma(subtracted, lanes_mul(r->minimum, d), sum);
+      lanes_accumulate(&acc[j + c], subtracted, lanes_mul(r->minimum, d));
     } else if (ck_has_minimum(format)) {
-      sum = lanes_fma(r->minimum, lanes_set1(at->s[j + c]), sum);
+      lanes_accumulate_each(&acc[j + c], r->minimum, at->s + j + c);
     }
-    acc[j + c] = sum;
   }
 }
 
