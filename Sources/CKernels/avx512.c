@@ -36,6 +36,10 @@ OP lanes lanes_load(const float *p) { return _mm512_loadu_ps(p); }
 OP lanes lanes_load_part(const float *p, size_t n) {
   return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
 }
+#define HAS_LOAD_BETWEEN
+OP lanes lanes_load_between(const float *p, size_t begin, size_t end) {
+  return _mm512_maskz_loadu_ps((__mmask16)((1u << end) - (1u << begin)), p);
+}
 OP void lanes_store(float *p, lanes x) { _mm512_storeu_ps(p, x); }
 OP void lanes_store_part(float *p, lanes x, size_t n) {
   _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), x);
@@ -197,28 +201,34 @@ OP void store_sums(const ck_tile *tile, ck_sum_kind kind, size_t at, __mmask16 l
   _mm512_mask_storeu_epi32(ck_tile_sums(tile, kind) + at, live, x);
 }
 
+/// Eight bits for each of the lowest two.
+OP __mmask16 each_eight(unsigned bits) {
+  return (__mmask16)((bits & 1 ? 0xffu : 0u) | (bits & 2 ? 0xff00u : 0u));
+}
+
 /// Sixteen blocks at a time, in the order of the tile: what one block needs of sums and quotients
 /// is a lane of all.
 #define HAS_QUANTIZE
 static void quantize(const float *x, size_t stride, size_t block_begin, size_t block_end,
                      const ck_tile *tile) {
   const size_t n = tile->count, end = block_end * n;
-  size_t block = block_begin, column = 0;
+  const float *next = x + block_begin * 32;
+  size_t column = 0;
   for (size_t at = block_begin * n; at < end; at += 16) {
-    const size_t count = end - at < 16 ? end - at : 16;
+    const size_t left = end - at, count = left < 16 ? left : 16;
     const __mmask16 live = (__mmask16)((1u << count) - 1);
     const float *from[16];
     // What is left over repeats the last block and is not stored.
-    for (size_t i = 0; i < 16; i++) {
-      from[i] = x + column * stride + block * 32;
-      if (at + i + 1 < end && ++column == n) {
-        column = 0;
-        block++;
-      }
+    UNROLL for (size_t i = 0; i < 16; i++) {
+      from[i] = next;
+      if (i + 1 >= left) continue;
+      const bool wraps = ++column == n;
+      next = wraps ? next + 32 - (n - 1) * stride : next + stride;
+      if (wraps) column = 0;
     }
     const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
     __m512i bits[16];
-    for (size_t i = 0; i < 16; i++) {
+    UNROLL for (size_t i = 0; i < 16; i++) {
       __m512i low = _mm512_loadu_si512(from[i]), high = _mm512_loadu_si512(from[i] + 16);
       bits[i] = larger(_mm512_and_si512(low, magnitude), _mm512_and_si512(high, magnitude));
     }
@@ -231,7 +241,7 @@ static void quantize(const float *x, size_t stride, size_t block_begin, size_t b
     float inverses[16];
     _mm512_storeu_ps(inverses, _mm512_maskz_div_ps(rounds, steps, largest));
     __m512i pairs[8];
-    for (size_t i = 0; i < 8; i++) {
+    UNROLL for (size_t i = 0; i < 8; i++) {
       __m512i parts[4];
       UNROLL for (int k = 0; k < 4; k++) {
         const float *part = from[2 * i + k / 2] + 16 * (k % 2);
@@ -239,18 +249,23 @@ static void quantize(const float *x, size_t stride, size_t block_begin, size_t b
         parts[k] = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(part), inverse));
       }
       // Packing works within quarters, which leaves fours of the parts side by side.
-      __m512i bytes = _mm512_packs_epi16(_mm512_packs_epi32(parts[0], parts[1]),
-                                         _mm512_packs_epi32(parts[2], parts[3]));
       const __m512i order =
           _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-      bytes = _mm512_permutexvar_epi32(order, bytes);
-      // The product with a NaN or an infinity.
-      __mmask16 kept = (__mmask16)((finite >> 2 * i & 1 ? 0xffu : 0u) |
-                                   (finite >> (2 * i + 1) & 1 ? 0xff00u : 0u));
-      pairs[i] = _mm512_maskz_mov_epi32(kept, bytes);
-      __mmask16 stored = (__mmask16)((live >> 2 * i & 1 ? 0xffu : 0u) |
-                                     (live >> (2 * i + 1) & 1 ? 0xff00u : 0u));
-      _mm512_mask_storeu_epi32(tile->q + (at + 2 * i) * 32, stored, pairs[i]);
+      pairs[i] = _mm512_permutexvar_epi32(
+          order, _mm512_packs_epi16(_mm512_packs_epi32(parts[0], parts[1]),
+                                    _mm512_packs_epi32(parts[2], parts[3])));
+    }
+    if (finite != 0xffff) {
+      // Products with a NaN or an infinity.
+      UNROLL for (size_t i = 0; i < 8; i++)
+        pairs[i] = _mm512_maskz_mov_epi32(each_eight(finite >> 2 * i), pairs[i]);
+    }
+    int8_t *q = tile->q + at * 32;
+    if (count == 16) {
+      UNROLL for (size_t i = 0; i < 8; i++) _mm512_storeu_si512(q + 64 * i, pairs[i]);
+    } else {
+      for (size_t i = 0; i < 8; i++)
+        _mm512_mask_storeu_epi32(q + 64 * i, each_eight(live >> 2 * i), pairs[i]);
     }
     __m512i first, second;
     sum_halves(pairs, &first, &second);

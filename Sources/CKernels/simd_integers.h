@@ -179,13 +179,13 @@ typedef struct block_weights {
   size_t count;
 } block_weights;
 
-/// The steps of a block's values, zero where the query sees nothing: such memory holds anything.
+/// The steps of a block's values, zero where the query sees nothing: such memory holds anything. It
+/// sees some of the block.
 INLINE lanes seen_steps(const ck_attention_query *query, size_t position,
                         const float *value_steps) {
-  float seen[16] = {0};
-  for (size_t i = 0; i < 16; i++)
-    if (position + i >= query->first && position + i < query->end) seen[i] = value_steps[i];
-  return lanes_load(seen);
+  size_t begin = query->first > position ? query->first - position : 0;
+  size_t end = query->end < position + 16 ? query->end - position : 16;
+  return lanes_load_between(value_steps, begin, end);
 }
 
 /// Weighs the block that begins at `position` for those queries that see any of it.

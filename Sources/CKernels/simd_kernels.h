@@ -29,6 +29,7 @@
 //                    sums_to_lanes, sums_keep(pointer): what changes it is not moved past that
 //   with HAS_ACCUMULATE: lanes_accumulate(pointer to c, a, b): c = a * b + c, not moved past
 //                    sums_keep; lanes_accumulate_each: b points to one float for all lanes
+//   with HAS_LOAD_BETWEEN: lanes_load_between(p, begin, end): zero in all other lanes
 //   quantize_block   32 floats to 32 int8 with the sums of both halves, or else HAS_QUANTIZE and
 //                    quantize
 //   interleave       only with HAS_INTERLEAVE, where lanes help
@@ -67,6 +68,14 @@ INLINE float_mode flush_subnormals(void) {
   __asm__ volatile("mrs %0, fpcr" : "=r"(before));
   restore_subnormals(before | flush);
   return before;
+}
+#endif
+
+#ifndef HAS_LOAD_BETWEEN
+INLINE lanes lanes_load_between(const float *p, size_t begin, size_t end) {
+  float seen[16] = {0};
+  for (size_t i = begin; i < end; i++) seen[i] = p[i];
+  return lanes_load(seen);
 }
 #endif
 
