@@ -278,10 +278,14 @@ static inline float ck_quantize_steps(int16_t *q, const float *x, size_t count, 
   return rounds ? largest / steps : finite ? 0.0f : NAN;
 }
 
+// Before loops with strided elements: compilers would gather and scatter, which takes processors
+// several cycles for each element.
+#define CK_ONE_BY_ONE _Pragma("clang loop vectorize(disable)")
+
 static inline void ck_place_key_i16(uint8_t *block, size_t position, const int16_t *q, float step,
                                     size_t head_length) {
   uint8_t *at = block + 4 * position;
-  for (size_t i = 0; i < head_length / 2; i++, at += 64) memcpy(at, q + 2 * i, 4);
+  CK_ONE_BY_ONE for (size_t i = 0; i < head_length / 2; i++, at += 64) memcpy(at, q + 2 * i, 4);
   if (head_length % 2 == 1) {
     int16_t last[2] = {q[head_length - 1], 0};
     memcpy(at, last, 4);
@@ -294,7 +298,7 @@ static inline void ck_place_value_i16(uint8_t *block, size_t position, const int
                                       float step, size_t head_length) {
   // Nothing but its own elements: another thread may store the other position of the pair.
   int16_t *row = (int16_t *)block + position / 2 * 2 * ck_value_length(head_length) + position % 2;
-  for (size_t i = 0; i < head_length; i++) row[2 * i] = q[i];
+  CK_ONE_BY_ONE for (size_t i = 0; i < head_length; i++) row[2 * i] = q[i];
   memcpy(block + ck_value_steps_i16(head_length) + 4 * position, &step, 4);
 }
 

@@ -17,7 +17,7 @@ static void store_key(uint8_t *block, ck_cache_type type, size_t position, const
   }
   if (type == ck_cache_f32) {
     float *keys = (float *)block + position;
-    for (size_t c = 0; c < head_length; c++) keys[c * 16] = x[c];
+    CK_ONE_BY_ONE for (size_t c = 0; c < head_length; c++) keys[c * 16] = x[c];
     return;
   }
   uint16_t *keys = (uint16_t *)block + position;
@@ -84,7 +84,8 @@ static void pack_queries(packed_queries *packed, const ck_attention *job, size_t
     size_t end = group_end(g, groups, count);
     for (size_t q = begin; q < end; q++) {
       const float *from = job->query + job->queries[query + q].query;
-      for (size_t c = 0; c < job->head_length; c++) to[c * (end - begin) + q - begin] = from[c];
+      CK_ONE_BY_ONE for (size_t c = 0; c < job->head_length; c++)
+        to[c * (end - begin) + q - begin] = from[c];
     }
     to += (end - begin) * job->head_length;
     begin = end;

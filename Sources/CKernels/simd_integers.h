@@ -68,7 +68,7 @@ static void pack_integer_queries(integer_queries *packed, const ck_attention *jo
       const float *from = job->query + job->queries[query + q].query;
       packed->steps[q] =
           quantize_row(rounded, from, job->head_length, CK_QUERY_STEPS) * job->scale;
-      for (size_t c = 0; c < pairs; c++)
+      CK_ONE_BY_ONE for (size_t c = 0; c < pairs; c++)
         to[c * (end - begin) + q - begin] = load_pair(rounded + 2 * c);
     }
     to += (end - begin) * pairs;
