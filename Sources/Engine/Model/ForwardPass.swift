@@ -196,23 +196,36 @@ struct ForwardPass: Sendable {
     multiply(
       layer.gateUp, input: arena.normed, columnCount: count, out: arena.gateUp, worker)
     worker.barrier()
-    for node in worker.share(of: count) {
-      let input = arena.activated.range(node * inner, inner)
-      let row = arena.gateUp.range(node * 2 * inner, 2 * inner)
-      if let bias = layer.gateUpBias { kernels.add(bias, to: row) }
-      let (gate, up) = (row.range(0, inner), row.range(inner, inner))
-      switch shape.architecture.gateActivation {
-      case .silu: kernels.siluMultiply(gate: gate, up: up, out: input)
-      case .gelu: kernels.geluMultiply(gate: gate, up: up, out: input)
-      }
-    }
-    worker.barrier()
+    activate(layer, worker)
     fillTiles(arena.activated, cols: inner, columnCount: count, for: layer.down, worker)
     worker.barrier()
     multiply(layer.down, input: arena.activated, columnCount: count, out: arena.update, worker)
     worker.barrier()
     for node in worker.share(of: count) {
       addUpdate(node: node, bias: layer.downBias, norm: layer.postFeedForwardNorm)
+    }
+  }
+
+  /// The inputs of the down product, of the blocks that this worker will put into tiles: mostly from
+  /// rows that it computed itself, so that they need not come from another one's cache.
+  private func activate(_ layer: LayerWeights, _ worker: WorkerContext) {
+    let inner = shape.feedForwardLength
+    let blocks = blockShare(cols: inner, worker)
+    let start = blocks.lowerBound * 32
+    let length = min(blocks.upperBound * 32, inner) - start
+    guard length > 0 else { return }
+    for node in 0..<count {
+      let row = arena.gateUp.range(node * 2 * inner, 2 * inner)
+      let (gate, up) = (row.range(start, length), row.range(inner + start, length))
+      if let bias = layer.gateUpBias {
+        kernels.add(bias.range(start, length), to: gate)
+        kernels.add(bias.range(inner + start, length), to: up)
+      }
+      let out = arena.activated.range(node * inner + start, length)
+      switch shape.architecture.gateActivation {
+      case .silu: kernels.siluMultiply(gate: gate, up: up, out: out)
+      case .gelu: kernels.geluMultiply(gate: gate, up: up, out: out)
+      }
     }
   }
 
@@ -251,6 +264,11 @@ struct ForwardPass: Sendable {
     (columnCount + kernels.tileColumnsMax - 1) / kernels.tileColumnsMax
   }
 
+  /// The blocks of 32 elements of every vector that this worker puts into tiles.
+  private func blockShare(cols: Int, _ worker: WorkerContext) -> Range<Int> {
+    worker.share(of: (cols + 31) / 32)
+  }
+
   /// Puts activation vectors, rows of `inputs`, where the products of `layers` will read them, and
   /// offers these products.
   ///
@@ -260,8 +278,8 @@ struct ForwardPass: Sendable {
     _ inputs: MemoryView<Float>, cols: Int, columnCount: Int, for layers: LinearStack,
     _ worker: WorkerContext
   ) {
-    worker.offer(layers.panelCount)
-    let blocks = worker.share(of: (cols + 31) / 32)
+    worker.offer(layers.strandLength)
+    let blocks = blockShare(cols: cols, worker)
     guard !blocks.isEmpty else { return }
     let tiles = tileCount(for: columnCount)
     for index in 0..<tiles {
@@ -292,8 +310,13 @@ struct ForwardPass: Sendable {
         offset += layers[index].rows
       }
     }
-    while let panels = worker.take(grain: layers.panelGrain) {
-      multiply(layers, panels: panels, columnCount: columnCount, out: out)
+    while let part = worker.take(grain: layers.panelGrain) {
+      for strand in 0..<layers.strandCount {
+        let first = strand * layers.strandLength
+        multiply(
+          layers, panels: first + part.lowerBound..<first + part.upperBound,
+          columnCount: columnCount, out: out)
+      }
     }
   }
 

@@ -62,7 +62,7 @@ struct WeightLoader {
       postAttentionNorm: architecture.hasPostNorms
         ? try vector(block + "post_attention_norm.weight", count: width) : nil,
       feedForwardNorm: try vector(block + "ffn_norm.weight", count: width),
-      gateUp: try stacked(gates, cols: width),
+      gateUp: try stacked(gates, cols: width, strands: 2),
       gateUpBias: try bias(gates),
       down: try linear(down.weight, rows: width, cols: inner),
       downBias: try bias([down]),
@@ -178,20 +178,22 @@ struct WeightLoader {
   }
 
   /// Matrices that share an input: one product where their formats agree.
-  private mutating func stacked(_ parts: [Part], cols: Int)
+  /// See ``LinearStack/init(_:strands:)`` for `strands`.
+  private mutating func stacked(_ parts: [Part], cols: Int, strands: Int = 1)
     throws(EngineError) -> LinearStack
   {
     var tensors: [(GGUFTensor, WeightFormat)] = []
     for part in parts { tensors.append(try tensor(part.weight, rows: part.rows, cols: cols)) }
     let format = tensors[0].1
     if tensors.allSatisfy({ $0.1 == format }) {
-      return LinearStack([try linear(tensors.map(\.0), format: format, cols: cols)])
+      return LinearStack(
+        [try linear(tensors.map(\.0), format: format, cols: cols)], strands: strands)
     }
     var layers: [LinearLayer] = []
     for (tensor, format) in tensors {
       layers.append(try linear([tensor], format: format, cols: cols))
     }
-    return LinearStack(layers)
+    return LinearStack(layers, strands: strands)
   }
 
   private mutating func linear(_ tensors: [GGUFTensor], format: WeightFormat, cols: Int)

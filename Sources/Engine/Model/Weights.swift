@@ -34,9 +34,13 @@ struct LinearStack: Sendable {
   private(set) var panelCount = 0
   /// See ``PackedMatrix/panelGrain``.
   private(set) var panelGrain = 1
+  /// Panels are handed out in so many strands: panel `p` of one comes with panel `p` of the others.
+  private(set) var strandCount = 1
   private var activationForms: UInt8 = 0
 
-  init(_ layers: [LinearLayer]) {
+  /// With two `strands`, whoever computes rows of the first half of the outputs computes those that
+  /// stand opposite in the second, where panels allow that.
+  init(_ layers: [LinearLayer], strands: Int = 1) {
     precondition((1...Self.countMax).contains(layers.count), "\(layers.count) matrices")
     for layer in layers {
       self.layers[count] = layer
@@ -47,7 +51,11 @@ struct LinearStack: Sendable {
       panelGrain = max(panelGrain, matrix.panelGrain)
       activationForms |= matrix.activations.rawValue
     }
+    if panelCount.isMultiple(of: strands) { strandCount = strands }
   }
+
+  /// Panels of one strand.
+  var strandLength: Int { panelCount / strandCount }
 
   /// Whether any matrix takes activations in this form.
   func wants(_ form: ActivationForm) -> Bool { activationForms & form.rawValue != 0 }
