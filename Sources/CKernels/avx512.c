@@ -55,7 +55,7 @@ OP lanes lanes_load_signed(const int8_t *p) {
 }
 OP lanes lanes_fma(lanes a, lanes b, lanes c) { return _mm512_fmadd_ps(a, b, c); }
 // In place and in turn: left to themselves, compilers begin the next columns early, and with more
-// than 32 values at a time a quarter of the loop over 16 columns was moves and spills.
+// than 32 values at a time an eighth of the loop over 16 columns was moves and spills.
 #define HAS_ACCUMULATE
 OP void lanes_accumulate(lanes *sum, lanes a, lanes b) {
   __asm__ volatile("vfmadd231ps %2, %1, %0" : "+v"(*sum) : "v"(a), "v"(b));
